@@ -1,0 +1,1 @@
+//! The checkpoint folder: which files it has and when it counts as complete.

@@ -1,0 +1,1 @@
+//! The GGUF container: header, metadata and tensor directory; no tensor arithmetic.

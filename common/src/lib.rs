@@ -1,0 +1,13 @@
+//! What coordinator and worker must agree on.
+//!
+//! Data path, by folder: [`recipe`] → [`data`] (rows → chat template → tokens and loss mask) → [`plan`] (slots) →
+//! [`checkpoint`] and [`ledger`] formats. This crate knows no tensors and serves nothing.
+
+pub mod checkpoint;
+pub mod data;
+pub mod gguf;
+pub mod id;
+pub mod ledger;
+pub mod plan;
+pub mod recipe;
+pub mod storage;

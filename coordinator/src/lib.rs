@@ -1,0 +1,1 @@
+//! Shards the dataset, schedules workers, commits steps.

@@ -1,0 +1,12 @@
+//! weft's wire protocol: types and services generated from `proto/weft/v1`.
+
+/// Version 1 of the protocol.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from the protobuf files, which carry the comments"
+)]
+pub mod v1 {
+    tonic::include_proto!("weft.v1");
+}

@@ -1,0 +1,1 @@
+//! Writes and reads the checkpoint folder: PEFT adapter, optimizer state, position.

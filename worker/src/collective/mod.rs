@@ -1,0 +1,1 @@
+//! Sums integers over the members of an epoch.

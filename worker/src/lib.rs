@@ -1,0 +1,15 @@
+//! The training engine and the worker's side of the protocol.
+//!
+//! Data path, by folder: [`quant`] and [`model`] (frozen base) + [`lora`] → [`ops`] (compute backends) → [`train`]
+//! (forward/backward, exact accumulation, optimizer) → [`collective`] (all-reduce) → [`checkpoint`]. [`agent`] speaks
+//! with the coordinator.
+
+pub mod agent;
+pub mod checkpoint;
+pub mod collective;
+pub mod generate;
+pub mod lora;
+pub mod model;
+pub mod ops;
+pub mod quant;
+pub mod train;

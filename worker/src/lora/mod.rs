@@ -1,0 +1,1 @@
+//! The adapter: low-rank matrices beside frozen linears.

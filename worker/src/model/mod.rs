@@ -1,0 +1,3 @@
+//! The decoder: its dimensions, its frozen weights, its layer.
+
+pub mod loader;

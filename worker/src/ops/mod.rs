@@ -1,0 +1,1 @@
+//! Compute: one contract, one backend a folder.
