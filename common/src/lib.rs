@@ -8,6 +8,7 @@ pub mod data;
 pub mod gguf;
 pub mod id;
 pub mod ledger;
+pub mod mapped;
 pub mod plan;
 pub mod recipe;
 pub mod storage;
