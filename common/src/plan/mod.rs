@@ -1,49 +1,16 @@
 //! What each step computes, as a pure function of data and recipe: it never depends on who computes it.
+//!
+//! [`StepPlanner`] walks the rows in the order of a seekable [`Shuffle`], takes the next global batch, and cuts it into
+//! slots. [`LrSchedule`] says how far each step moves. Everything here can be asked for any step, in any order, and
+//! answers the same on every machine: integer arithmetic decides, and no hash map is iterated.
 
-use serde::{Deserialize, Serialize};
+mod planner;
+mod schedule;
+mod shuffle;
+mod slots;
+mod step_plan;
 
-use crate::id::{SlotId, Step};
-
-/// One optimizer step: the global batch, cut into slots.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepPlan {
-    /// Which step.
-    pub step: Step,
-    /// The pass over the data that the step's first row belongs to, from 0.
-    pub data_epoch: u32,
-    /// The micro-batches; `slots[i].slot` is `i`.
-    pub slots: Vec<SlotPlan>,
-}
-
-impl StepPlan {
-    /// Supervised tokens of the whole step: what the loss sum is divided by.
-    #[must_use]
-    pub fn supervised_tokens(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.supervised_tokens).sum()
-    }
-
-    /// Tokens of the whole step; there is no padding.
-    #[must_use]
-    pub fn tokens(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.tokens).sum()
-    }
-
-    /// Rows of the whole step.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.slots.iter().map(|slot| slot.rows.len()).sum()
-    }
-}
-
-/// One micro-batch: whole rows, packed one after another without padding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlotPlan {
-    /// Position within the step.
-    pub slot: SlotId,
-    /// Indices into the prepared dataset, in packing order.
-    pub rows: Vec<u32>,
-    /// Sum of the rows' tokens.
-    pub tokens: u64,
-    /// Sum of the rows' supervised tokens.
-    pub supervised_tokens: u64,
-}
+pub use planner::{PlanError, PlanSpec, StepPlanner};
+pub use schedule::LrSchedule;
+pub use shuffle::Shuffle;
+pub use step_plan::{SlotPlan, StepPlan};

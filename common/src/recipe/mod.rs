@@ -8,6 +8,8 @@ mod model;
 mod resources;
 mod training;
 
+use std::ops::RangeInclusive;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,4 +36,39 @@ pub struct Recipe {
     /// What to train with.
     #[serde(default)]
     pub resources: ResourcesSection,
+}
+
+impl Recipe {
+    /// Rows per optimizer step, whatever the number of workers that run.
+    #[must_use]
+    pub fn rows_per_step(&self) -> u32 {
+        let rows = self.training.unscaled_rows_per_step();
+        match self.training.batch_scaling {
+            BatchScaling::Fixed => rows,
+            BatchScaling::PerWorker => rows.saturating_mul(self.resources.workers.max.unwrap_or(1)),
+        }
+    }
+
+    /// `resources.workers.max`; where unset, as many as a step has micro-batches of `per_device_train_batch_size`
+    /// rows. A step is cut into at least so many slots, where it has so many rows.
+    #[must_use]
+    pub fn max_slots(&self) -> u32 {
+        let micro_batches = || {
+            self.rows_per_step()
+                .div_ceil(self.training.per_device_train_batch_size.max(1))
+        };
+        self.resources.workers.max.unwrap_or_else(micro_batches)
+    }
+
+    /// How few and how many workers may run the job.
+    #[must_use]
+    pub fn worker_bounds(&self) -> RangeInclusive<u32> {
+        self.resources.workers.min..=self.max_slots()
+    }
+
+    /// Seed of the adapter's start.
+    #[must_use]
+    pub fn adapter_seed(&self) -> u64 {
+        self.lora.random_state.unwrap_or(self.training.seed)
+    }
 }

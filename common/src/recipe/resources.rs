@@ -18,7 +18,8 @@ pub struct WorkerRange {
     /// Below this many the job waits.
     pub min: u32,
     /// Each step is cut into at least this many slots where its rows allow.
-    /// Unset: `gradient_accumulation_steps`, so that the slots are the recipe's own micro-batches.
+    /// Unset: the rows of a step over `per_device_train_batch_size`, so that the slots are the recipe's own
+    /// micro-batches.
     pub max: Option<u32>,
 }
 

@@ -98,13 +98,26 @@ impl Default for TrainingSection {
 }
 
 impl TrainingSection {
-    /// Rows per optimizer step, whatever the number of workers.
-    #[must_use]
-    pub fn rows_per_step(&self) -> u32 {
+    /// Rows per optimizer step before [`BatchScaling`]: `global_batch_size`, or batch size × accumulation.
+    pub(super) fn unscaled_rows_per_step(&self) -> u32 {
         let product = self
             .per_device_train_batch_size
             .saturating_mul(self.gradient_accumulation_steps);
         self.global_batch_size.unwrap_or(product)
+    }
+
+    /// Optimizer steps in all, where the recipe sets them.
+    #[must_use]
+    pub fn max_steps(&self) -> Option<u64> {
+        u64::try_from(self.max_steps)
+            .ok()
+            .filter(|&steps| steps > 0)
+    }
+
+    /// Seed of the shuffle.
+    #[must_use]
+    pub fn data_seed(&self) -> u64 {
+        self.data_seed.unwrap_or(self.seed)
     }
 }
 
@@ -115,7 +128,9 @@ pub enum BatchScaling {
     /// The global batch stays: more workers change the speed and nothing else.
     #[default]
     Fixed,
-    /// The global batch is multiplied by `workers.max`, as launchers that run one process per GPU do.
+    /// The global batch is multiplied by `resources.workers.max`, as launchers that run one process per GPU do. It is
+    /// the recipe's bound that multiplies, not the number of workers that run, so that the result stays the same
+    /// whoever computes it.
     PerWorker,
 }
 
