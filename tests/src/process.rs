@@ -1,0 +1,305 @@
+//! The `weft` binary as a process: started, watched line by line, interrupted, killed, waited for.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No wait in these tests is longer; a process that takes more hangs.
+pub const DEADLINE: Duration = Duration::from_secs(300);
+
+/// The binary, built once per test run in the profile that the test itself was built in.
+///
+/// # Panics
+/// The build fails.
+#[must_use]
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("a running test knows its own path");
+        let profile = test
+            .ancestors()
+            .nth(2)
+            .expect("cargo puts tests in <target>/<profile>/deps");
+        let target = profile
+            .parent()
+            .expect("a profile's folder lies in the target folder");
+        let name = match profile.file_name().and_then(OsStr::to_str) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--package",
+                "weft-cli",
+                "--profile",
+                name,
+            ])
+            .arg("--target-dir")
+            .arg(target)
+            .current_dir(crate::repository())
+            .status()
+            .expect("cargo, which runs this test, can be started");
+        assert!(status.success(), "building the weft binary failed");
+        profile.join("weft")
+    })
+}
+
+/// A `weft` command line about to be started.
+#[derive(Debug)]
+pub struct Weft(Command);
+
+impl Weft {
+    /// `weft` with `arguments`, caching below `cache`, without colours or a terminal.
+    pub fn new<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(cache: &Path, arguments: I) -> Self {
+        let mut command = Command::new(binary());
+        command
+            .args(arguments)
+            .env("WEFT_CACHE", cache)
+            .env_remove("WEFT_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self(command)
+    }
+
+    /// Appends arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, arguments: I) -> Self {
+        self.0.args(arguments);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(key, value);
+        self
+    }
+
+    /// Runs in `folder`.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
+    /// Starts the process.
+    ///
+    /// # Panics
+    /// The system cannot start it.
+    #[must_use]
+    pub fn start(mut self) -> Running {
+        let mut child = self.0.spawn().expect("the binary was just built");
+        let (sender, lines) = mpsc::channel();
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|stream| Box::new(stream) as _),
+            child.stderr.take().map(|stream| Box::new(stream) as _),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Running {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Runs the process to its end.
+    #[must_use]
+    pub fn finish(self) -> Finished {
+        self.start().finish()
+    }
+}
+
+/// A running `weft`; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads on until a line contains `text`, and gives that line.
+    ///
+    /// # Panics
+    /// The process ends or the deadline passes first.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!(
+                    "no `{text}` ({error}) in what weft said:\n{}",
+                    self.seen.join("\n")
+                ),
+            }
+        }
+    }
+
+    /// Sends what Ctrl-C sends.
+    pub fn interrupt(&self) {
+        send(self.pid(), "INT");
+    }
+
+    /// Ends the process without a chance to clean up.
+    pub fn kill(&self) {
+        send(self.pid(), "KILL");
+    }
+
+    /// Process ids of the children that are alive.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        children(self.pid())
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// The deadline passes first.
+    #[must_use]
+    pub fn finish(mut self) -> Finished {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("weft hangs after saying:\n{}", self.seen.join("\n"))
+                }
+            }
+        }
+        let status = self
+            .child
+            .wait()
+            .expect("a started process can be waited for");
+        Finished {
+            code: status.code(),
+            text: self.seen.join("\n"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A `weft` that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Everything it said on both streams.
+    pub text: String,
+}
+
+impl Finished {
+    /// Demands success.
+    ///
+    /// # Panics
+    /// The exit code is not 0.
+    #[track_caller]
+    pub fn succeeded(&self) -> &Self {
+        self.ended_with(0, &[])
+    }
+
+    /// Demands an exit code and that each of `texts` was said.
+    ///
+    /// # Panics
+    /// One of them does not hold.
+    #[track_caller]
+    pub fn ended_with(&self, code: i32, texts: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(code), "weft said:\n{}", self.text);
+        for text in texts {
+            assert!(
+                self.text.contains(text),
+                "`{text}` is missing in what weft said:\n{}",
+                self.text
+            );
+        }
+        self
+    }
+}
+
+/// Sends a signal (`INT`, `KILL`, …); a process that is gone already is fine.
+///
+/// # Panics
+/// There is no shell.
+pub fn send(pid: u32, signal: &str) {
+    let kill = format!("kill -{signal} {pid}");
+    let shell = Command::new("sh")
+        .args(["-c", &kill])
+        .stderr(Stdio::null())
+        .status();
+    shell.expect("every Unix has a shell");
+}
+
+/// Process ids of the living children of `parent`.
+#[must_use]
+pub fn children(parent: u32) -> Vec<u32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let mut found = Vec::new();
+    // Each thread lists the children that it started.
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists = tasks.map(|task| task.path().join("children"));
+    for list in lists.chain([PathBuf::from(path)]) {
+        let text = std::fs::read_to_string(list).unwrap_or_default();
+        found.extend(
+            text.split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.retain(|pid| is_alive(*pid));
+    found
+}
+
+/// Whether a process exists and has not ended.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}
