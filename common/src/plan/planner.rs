@@ -179,7 +179,14 @@ impl StepPlanner {
 fn check_numbers(spec: &PlanSpec) -> Result<(), PlanError> {
     let numbers = [
         ("rows_per_step", f64::from(spec.rows_per_step)),
-        ("num_train_epochs", spec.epochs),
+        (
+            "num_train_epochs",
+            if spec.max_steps.is_some() {
+                1.0
+            } else {
+                spec.epochs
+            },
+        ),
         ("slot_tokens", spec.slot_tokens as f64),
     ];
     match numbers

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// One source of rows and how they become conversations or text. Steps happen in the order of these fields.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path"]))]
 pub struct DatasetSection {
     /// A csv, json or jsonl file; relative paths start at the recipe's folder.
     pub path: String,
@@ -22,12 +23,13 @@ pub struct DatasetSection {
     /// Keep only these ranges of rows, joined in this order; negative ends count from the end.
     pub slices: Vec<SliceRange>,
     /// Keep at most this many rows.
+    #[schemars(range(min = 1))]
     pub limit: Option<u64>,
     /// How a row is read; found from its columns where unset.
     pub kind: Option<RowKind>,
     /// The column of plain text, for `kind: text`, `two_speaker` (default `text`).
     pub text_field: Option<String>,
-    /// Text put before the user's turn, as in seed recipes ("This is the question: ").
+    /// Text put before the user's turn, for example `"This is the question: "`.
     pub user_prefix: Option<String>,
     /// A system message for conversations that have none.
     pub system: Option<String>,

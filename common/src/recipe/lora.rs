@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct LoraSection {
     /// Rank.
+    #[schemars(range(min = 1))]
     pub r: u32,
     /// The update is scaled by `lora_alpha / r`, or `lora_alpha / sqrt(r)` with `use_rslora`.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub lora_alpha: f64,
     /// Probability of dropping an adapter input.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub lora_dropout: f64,
     /// Which linears get an adapter.
     pub target_modules: TargetModules,
@@ -68,6 +71,7 @@ impl Default for TargetModules {
 /// How the A matrices start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = accept_true)]
 pub enum LoraInit {
     /// Uniform in ±1/√in, PEFT's default (`true` there).
     #[default]
@@ -79,6 +83,7 @@ pub enum LoraInit {
 /// What is kept from the forward pass for the backward pass. No choice changes a bit of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = accept_booleans)]
 pub enum GradientCheckpointing {
     /// Keep what the memory allows.
     #[default]
@@ -89,4 +94,23 @@ pub enum GradientCheckpointing {
     True,
     /// Keep everything.
     False,
+}
+
+/// Lets the schema take YAML's `true` and `false` beside the words; parsing turns them into those.
+fn accept_booleans(schema: &mut schemars::Schema) {
+    accept(schema, serde_json::json!({ "type": "boolean" }));
+}
+
+/// Lets the schema take PEFT's `true`; parsing turns it into `kaiming`.
+fn accept_true(schema: &mut schemars::Schema) {
+    accept(schema, serde_json::json!({ "const": true }));
+}
+
+fn accept(schema: &mut schemars::Schema, variant: serde_json::Value) {
+    let variants = schema
+        .get_mut("oneOf")
+        .and_then(serde_json::Value::as_array_mut);
+    variants
+        .into_iter()
+        .for_each(|variants| variants.push(variant.clone()));
 }

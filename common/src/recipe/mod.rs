@@ -1,22 +1,45 @@
 //! The recipe: everything that decides a run's result, as the user writes it.
 //!
-//! Keys are named as in Hugging Face PEFT and TRL. One file a section; each section's `Default` is the documented default.
+//! Keys are named as in Hugging Face PEFT and TRL. One file a section; each section's `Default` is the documented
+//! default, and its types, ranges and descriptions are the JSON schema that every recipe is checked against.
+//!
+//! From text to recipe ([`Recipe::load`]): `source` reads YAML, JSON or TOML into one tree → `aliases` gives every key
+//! its canonical name → `overrides` lays `--set` over it → `values` writes other tools' values as weft's → `check`
+//! holds the tree against the schema → `validate` looks at what keys mean together → `resolve` finds the files. Each
+//! stage collects problems, so that a user sees all of them at once.
 
+mod aliases;
+mod check;
 mod datasets;
+mod digest;
+mod foreign;
+mod load;
 mod lora;
 mod model;
+mod overrides;
+mod problem;
+mod resolve;
 mod resources;
+mod section;
+mod source;
+mod suggest;
 mod training;
+mod validate;
+mod values;
 
 use std::ops::RangeInclusive;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use check::schema;
 pub use datasets::{DatasetSection, RowKind, SliceRange};
+pub use load::LoadedRecipe;
 pub use lora::{GradientCheckpointing, LoraInit, LoraSection, TargetModules};
 pub use model::{Dtype, ModelSection};
+pub use problem::{Problem, RecipeErrors};
 pub use resources::{ResourcesSection, WorkerRange};
+pub use source::Format;
 pub use training::{BatchScaling, GradientReduction, LrSchedulerType, Optimizer, TrainingSection};
 
 /// A whole recipe, validated and with defaults filled in.
@@ -29,6 +52,7 @@ pub struct Recipe {
     #[serde(default)]
     pub lora: LoraSection,
     /// What to train on; several are joined in the order given.
+    #[schemars(length(min = 1))]
     pub datasets: Vec<DatasetSection>,
     /// How to train.
     #[serde(default)]

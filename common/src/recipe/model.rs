@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 /// The base model and how its text is laid out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["base_model"]))]
 pub struct ModelSection {
     /// A local Hugging Face folder or a `.gguf` file; relative paths start at the recipe's folder.
     pub base_model: String,
     /// Folder or `tokenizer.json` to use instead of the base model's own tokenizer.
     pub tokenizer: Option<String>,
     /// Tokens per row; longer rows are truncated from the right.
+    #[schemars(range(min = 2))]
     pub max_seq_length: u32,
     /// Keep the base's linears in NF4 with double quantization.
     pub load_in_4bit: bool,

@@ -16,10 +16,12 @@ pub struct ResourcesSection {
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerRange {
     /// Below this many the job waits.
+    #[schemars(range(min = 1))]
     pub min: u32,
     /// Each step is cut into at least this many slots where its rows allow.
     /// Unset: the rows of a step over `per_device_train_batch_size`, so that the slots are the recipe's own
     /// micro-batches.
+    #[schemars(range(min = 1))]
     pub max: Option<u32>,
 }
 

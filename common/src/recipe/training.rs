@@ -8,38 +8,50 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingSection {
     /// Rows per micro-batch; times `max_seq_length` it bounds the tokens of a slot.
+    #[schemars(range(min = 1))]
     pub per_device_train_batch_size: u32,
     /// Micro-batches per optimizer step; the product with the batch size is the global batch.
+    #[schemars(range(min = 1))]
     pub gradient_accumulation_steps: u32,
     /// Rows per optimizer step, said outright.
+    #[schemars(range(min = 1))]
     pub global_batch_size: Option<u32>,
     /// Whether adding workers changes the global batch.
     pub batch_scaling: BatchScaling,
     /// Passes over the data; fractions are allowed.
+    #[schemars(range(min = 0))]
     pub num_train_epochs: f64,
     /// Optimizer steps in all; 0 or less means unset, and the epochs decide.
     pub max_steps: i64,
     /// Peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// Shape of the learning rate over the steps.
     pub lr_scheduler_type: LrSchedulerType,
     /// Full cosine cycles, for `cosine_with_restarts`.
+    #[schemars(range(min = 1))]
     pub lr_scheduler_num_cycles: u32,
     /// Steps of linear warm-up.
     pub warmup_steps: u64,
     /// Warm-up as a share of all steps; `warmup_steps` wins when above 0.
+    #[schemars(range(min = 0, max = 1))]
     pub warmup_ratio: f64,
     /// The optimizer and the width of its state.
     pub optim: Optimizer,
     /// Decoupled weight decay on the adapter's matrices.
+    #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// AdamW's first decay rate.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub adam_beta1: f64,
     /// AdamW's second decay rate.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub adam_beta2: f64,
     /// AdamW's epsilon.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub adam_epsilon: f64,
     /// Gradients are scaled down to this global norm; 0 turns it off.
+    #[schemars(range(min = 0))]
     pub max_grad_norm: f64,
     /// Supervise assistant text and its end-of-turn token only.
     pub train_on_responses_only: bool,
@@ -54,8 +66,10 @@ pub struct TrainingSection {
     /// Steps between checkpoints; 0 keeps only the final one.
     pub save_steps: u64,
     /// How many checkpoints stay.
+    #[schemars(range(min = 1))]
     pub save_total_limit: Option<u32>,
     /// Steps between log lines.
+    #[schemars(range(min = 1))]
     pub logging_steps: u64,
     /// Threads that tokenize; 0 uses all cores.
     pub dataset_num_proc: u32,
