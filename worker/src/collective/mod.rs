@@ -1,1 +1,36 @@
 //! Sums integers over the members of an epoch.
+//!
+//! [`Collective`] is the contract. [`Local`] is one worker alone, [`Ring`] is TCP between CPU workers. Sums are of
+//! integers, so every implementation gives the same bits for any number of members and any order of addition.
+//!
+//! A collective lives for one epoch. Its first error ends it: the next epoch forms a fresh one.
+
+mod cancel;
+mod error;
+mod local;
+mod ring;
+
+use weft_common::id::Rank;
+
+pub use cancel::Cancel;
+pub use error::{CollectiveError, Refusal};
+pub use local::Local;
+pub use ring::{Ring, RingKey, RingListener, RingPlan};
+
+/// All-reduce among the members of one epoch.
+pub trait Collective: Send {
+    /// How many members there are.
+    fn world(&self) -> u32;
+
+    /// This member's position among them.
+    fn rank(&self) -> Rank;
+
+    /// Replaces `buf` with the element-wise sum over all members; every member passes the same length and makes the
+    /// same sequence of calls.
+    ///
+    /// Addition wraps; whoever fills the buffers bounds them so that it never does (see
+    /// [`fixed_point`](crate::train::fixed_point)).
+    ///
+    /// **Errors**: on any error the contents of `buf` are unspecified and the collective is of no further use.
+    fn all_reduce_sum(&mut self, buf: &mut [i64], cancel: &Cancel) -> Result<(), CollectiveError>;
+}
