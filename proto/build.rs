@@ -1,8 +1,8 @@
 //! Compiles `weft/v1/*.proto` with protox, so that building needs no system protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["weft/v1/types.proto"];
-    let descriptors = protox::compile(files, ["."])?;
+    let files = ["types", "workers", "jobs"].map(|stem| format!("weft/v1/{stem}.proto"));
+    let descriptors = protox::compile(&files, ["."])?;
     tonic_prost_build::configure()
         .bytes(".")
         .compile_fds(descriptors)?;

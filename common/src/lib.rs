@@ -12,3 +12,5 @@ pub mod mapped;
 pub mod plan;
 pub mod recipe;
 pub mod storage;
+pub mod time;
+pub mod wire;

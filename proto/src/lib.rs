@@ -5,6 +5,8 @@
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
     reason = "generated from the protobuf files, which carry the comments"
 )]
 pub mod v1 {
