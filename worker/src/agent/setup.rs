@@ -1,0 +1,47 @@
+//! What a worker is told when it starts, and what an engine is made from.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use weft_common::id::JobId;
+use weft_common::recipe::Recipe;
+
+use super::{Engine, EngineError};
+
+/// How a worker runs.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// `http://host:port` of the coordinator.
+    pub coordinator: String,
+    /// The device for people, as in `cpu (2 threads)`.
+    pub device: String,
+    /// Memory of the device; 0 where unknown.
+    pub memory_bytes: u64,
+    /// Where prepared datasets are kept that the coordinator's disk does not share.
+    pub cache_dir: PathBuf,
+    /// Address that the ring listens on; must be reachable by the other workers.
+    pub listen_ip: IpAddr,
+    /// How long to look for the coordinator before giving up.
+    pub connect_within: Duration,
+    /// Raised when the process is told to stop; the worker then asks to be let go.
+    pub stop: CancellationToken,
+}
+
+/// What an engine is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSetup {
+    /// The job.
+    pub job: JobId,
+    /// The recipe, validated and with absolute paths.
+    pub recipe: Recipe,
+    /// Complete folder of the prepared dataset on this host.
+    pub dataset_dir: PathBuf,
+    /// Optimizer steps of the whole job.
+    pub total_steps: u64,
+}
+
+/// Makes the engine of a job, on the training thread.
+pub type EngineFactory =
+    Box<dyn Fn(&JobSetup) -> Result<Box<dyn Engine>, EngineError> + Send + Sync>;
