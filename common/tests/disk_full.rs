@@ -2,7 +2,6 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 

@@ -236,9 +236,12 @@ pub(super) mod tests {
         );
     }
 
+    /// What a damage is reported as, and how it is done to a checkpoint.
+    type Damage = (&'static str, fn(&Path));
+
     #[test]
     fn damage_of_every_kind_is_told_and_passed_over() {
-        let damages: [(&str, fn(&Path)); 5] = [
+        let damages: [Damage; 5] = [
             ("adapter_model.safetensors does not have", |at| {
                 let mut bytes = vec![7; 100];
                 bytes[50] ^= 1;
