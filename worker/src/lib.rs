@@ -13,3 +13,5 @@ pub mod model;
 pub mod ops;
 pub mod quant;
 pub mod train;
+
+mod counter;

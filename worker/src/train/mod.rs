@@ -3,3 +3,13 @@
 pub mod accumulator;
 pub mod fixed_point;
 pub mod sum_digest;
+
+mod batch;
+mod loss;
+mod memory_plan;
+mod pass;
+
+pub use batch::PackedBatch;
+pub use loss::SlotLoss;
+pub use memory_plan::MemoryPlan;
+pub use pass::{GradSink, Pass, PassError};

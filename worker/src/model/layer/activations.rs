@@ -1,0 +1,117 @@
+//! Buffers of a layer: what is kept for the backward, and what is reused by every layer.
+
+use super::super::Spec;
+use crate::ops::{LoraScratch, Ops};
+
+/// What the backward of one layer needs of its forward, beside the layer's input.
+pub struct Activations<O: Ops> {
+    /// Queries, rotated.
+    pub q: O::Buf,
+    /// Keys, rotated.
+    pub k: O::Buf,
+    /// Values.
+    pub v: O::Buf,
+    /// Attention output before `o_proj`.
+    pub attn: O::Buf,
+    /// Logarithm of the attention's sum of exponentials.
+    pub lse: O::Buf,
+    /// Residual stream between attention and MLP.
+    pub x_mid: O::Buf,
+    /// Gate before its activation; the backward turns it into its gradient.
+    pub gate: O::Buf,
+    /// Up; the backward turns it into its gradient.
+    pub up: O::Buf,
+}
+
+impl<O: Ops> Activations<O> {
+    /// Numbers kept for each token.
+    #[must_use]
+    pub fn per_token(spec: &Spec) -> usize {
+        2 * spec.q_dim() + 2 * spec.kv_dim() + spec.heads + spec.hidden + 2 * spec.ffn
+    }
+
+    /// Buffers for `tokens` tokens.
+    pub fn new(ops: &O, spec: &Spec, tokens: usize) -> Self {
+        let buffer = |width: usize| ops.alloc(tokens * width);
+        Self {
+            q: buffer(spec.q_dim()),
+            k: buffer(spec.kv_dim()),
+            v: buffer(spec.kv_dim()),
+            attn: buffer(spec.q_dim()),
+            lse: buffer(spec.heads),
+            x_mid: buffer(spec.hidden),
+            gate: buffer(spec.ffn),
+            up: buffer(spec.ffn),
+        }
+    }
+}
+
+/// Buffers that every layer's forward and backward reuse.
+pub struct Workspace<O: Ops> {
+    /// Output of a norm.
+    pub xn: O::Buf,
+    /// Reciprocal root mean squares.
+    pub rstd: O::Buf,
+    /// Output of the gated unit.
+    pub h: O::Buf,
+    /// The adapter's low-rank intermediates.
+    pub lora: LoraScratch<O::Buf>,
+    /// What only the backward needs.
+    pub grads: Option<GradWorkspace<O>>,
+}
+
+/// Gradients of a layer's intermediates.
+pub struct GradWorkspace<O: Ops> {
+    /// Of a norm's output.
+    pub dxn: O::Buf,
+    /// Of the gated unit's output.
+    pub dh: O::Buf,
+    /// Of the attention's output.
+    pub dattn: O::Buf,
+    /// Of the queries.
+    pub dq: O::Buf,
+    /// Of the keys.
+    pub dk: O::Buf,
+    /// Of the values.
+    pub dv: O::Buf,
+}
+
+impl<O: Ops> Workspace<O> {
+    /// Numbers for each token with the backward's buffers, at adapter rank `rank`.
+    #[must_use]
+    pub fn per_token(spec: &Spec, rank: usize) -> usize {
+        2 * spec.hidden + 1 + 2 * spec.ffn + 2 * rank + 2 * spec.q_dim() + 2 * spec.kv_dim()
+    }
+
+    /// Buffers for a forward alone, at adapter rank `rank`.
+    pub fn for_forward(ops: &O, spec: &Spec, tokens: usize, rank: usize) -> Self {
+        let buffer = |width: usize| ops.alloc(tokens * width);
+        Self {
+            xn: buffer(spec.hidden),
+            rstd: buffer(1),
+            h: buffer(spec.ffn),
+            lora: LoraScratch {
+                xa_tr: buffer(rank),
+                dyb_tr: buffer(rank),
+            },
+            grads: None,
+        }
+    }
+
+    /// Buffers for forward and backward, at adapter rank `rank`.
+    pub fn for_training(ops: &O, spec: &Spec, tokens: usize, rank: usize) -> Self {
+        let buffer = |width: usize| ops.alloc(tokens * width);
+        let grads = GradWorkspace {
+            dxn: buffer(spec.hidden),
+            dh: buffer(spec.ffn),
+            dattn: buffer(spec.q_dim()),
+            dq: buffer(spec.q_dim()),
+            dk: buffer(spec.kv_dim()),
+            dv: buffer(spec.kv_dim()),
+        };
+        Self {
+            grads: Some(grads),
+            ..Self::for_forward(ops, spec, tokens, rank)
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The layer's backward.
+
+use super::activations::GradWorkspace;
+use super::{Activations, Layer, Workspace};
+use crate::model::Projection;
+use crate::ops::{AttentionGrads, AttentionSaved, Ops, Out, Qkv, Turn, Write};
+
+/// How far down a gradient is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Below {
+    /// The layer below needs its gradient.
+    Wanted,
+    /// Nothing below is trained: the gradient stops at this layer's own adapters.
+    Frozen,
+}
+
+impl<O: Ops> Layer<'_, O> {
+    /// Turns `dx`, the gradient of the layer's output, into that of its input, in place, and writes the layer's adapter gradient, `=`,
+    /// to `lora_grads`. With [`Below::Frozen`] `dx` is left unspecified. Consumes `kept`.
+    ///
+    /// # Panics
+    /// If `work` was made for a forward alone.
+    pub fn backward(
+        &self,
+        x_in: &O::Buf,
+        kept: &mut Activations<O>,
+        work: &mut Workspace<O>,
+        dx: &mut O::Buf,
+        (lora_grads, below): (&mut O::Buf, Below),
+    ) {
+        self.mlp_backward(kept, work, dx, lora_grads);
+        self.attention_backward(x_in, kept, work, dx, (lora_grads, below));
+    }
+
+    fn mlp_backward(
+        &self,
+        kept: &mut Activations<O>,
+        work: &mut Workspace<O>,
+        dx: &mut O::Buf,
+        lora_grads: &mut O::Buf,
+    ) {
+        let (ops, tokens) = (self.ops, self.tokens.count);
+        let Workspace {
+            xn,
+            rstd,
+            h,
+            lora,
+            grads,
+        } = work;
+        let GradWorkspace { dxn, dh, .. } =
+            grads.as_mut().expect("the workspace was made for training");
+        let Activations {
+            x_mid, gate, up, ..
+        } = kept;
+        let (len, act) = (tokens * self.spec.ffn, self.spec.activation);
+
+        ops.glu_forward(len, act, (gate, up), h);
+        let down = self.linear(Projection::Down);
+        ops.adapted_backward(tokens, (h, dx), down, lora, Some(Out::set(dh)), lora_grads);
+        ops.glu_backward(len, act, dh, (gate, up));
+
+        let norm = self.norm(&self.weights.mlp_norm);
+        ops.rms_norm_forward(norm, x_mid, xn, rstd);
+        for (projection, dy, write) in [
+            (Projection::Gate, gate, Write::Set),
+            (Projection::Up, up, Write::Add),
+        ] {
+            let linear = self.linear(projection);
+            ops.adapted_backward(
+                tokens,
+                (xn, dy),
+                linear,
+                lora,
+                Some(Out::new(dxn, write)),
+                lora_grads,
+            );
+        }
+        ops.rms_norm_backward(norm, (x_mid, rstd), dxn, dx);
+    }
+
+    fn attention_backward(
+        &self,
+        x_in: &O::Buf,
+        kept: &mut Activations<O>,
+        work: &mut Workspace<O>,
+        dx: &mut O::Buf,
+        (lora_grads, below): (&mut O::Buf, Below),
+    ) {
+        let (ops, tokens) = (self.ops, self.tokens.count);
+        let Workspace {
+            xn,
+            rstd,
+            lora,
+            grads,
+            ..
+        } = work;
+        let GradWorkspace {
+            dxn,
+            dattn,
+            dq,
+            dk,
+            dv,
+            ..
+        } = grads.as_mut().expect("the workspace was made for training");
+        let Activations {
+            q, k, v, attn, lse, ..
+        } = kept;
+
+        let o = self.linear(Projection::O);
+        ops.adapted_backward(
+            tokens,
+            (attn, dx),
+            o,
+            lora,
+            Some(Out::set(dattn)),
+            lora_grads,
+        );
+        let saved = AttentionSaved {
+            qkv: Qkv { q, k, v },
+            out: attn,
+            lse,
+        };
+        let attention_grads = AttentionGrads { dq, dk, dv };
+        ops.attention_backward(
+            self.attention(),
+            &self.tokens.documents,
+            saved,
+            dattn,
+            attention_grads,
+        );
+        ops.rope(self.rotation(Turn::Backward), self.spec.heads, dq);
+        ops.rope(self.rotation(Turn::Backward), self.spec.kv_heads, dk);
+
+        let norm = self.norm(&self.weights.attn_norm);
+        ops.rms_norm_forward(norm, x_in, xn, rstd);
+        let gradients = [
+            (Projection::Q, dq, Write::Set),
+            (Projection::K, dk, Write::Add),
+            (Projection::V, dv, Write::Add),
+        ];
+        for (projection, dy, write) in gradients {
+            let linear = self.linear(projection);
+            let dxn = (below == Below::Wanted).then_some(Out::new(dxn, write));
+            ops.adapted_backward(tokens, (xn, dy), linear, lora, dxn, lora_grads);
+        }
+        if below == Below::Wanted {
+            ops.rms_norm_backward(norm, (x_in, rstd), dxn, dx);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Rotary position embedding: frequencies, and the angles of a packed batch.
+
+use std::f64::consts::TAU;
+
+/// How positions turn into rotations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RopeSpec {
+    /// Base of the geometric series of frequencies.
+    pub theta: f64,
+    /// How the frequencies are stretched for contexts longer than the model was first trained on.
+    pub scaling: RopeScaling,
+}
+
+/// Stretching of rotary frequencies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RopeScaling {
+    /// None.
+    None,
+    /// All frequencies divided by a factor.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3.1's: low frequencies divided, high ones kept, those between blended.
+    Llama3 {
+        /// Divisor of low frequencies.
+        factor: f64,
+        /// Wavelengths above `original_context / low_freq_factor` are divided by `factor`.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_context / high_freq_factor` are kept.
+        high_freq_factor: f64,
+        /// Context of the first training.
+        original_context: f64,
+    },
+}
+
+impl RopeSpec {
+    /// One frequency for each pair of a head's elements, in radians a position.
+    #[must_use]
+    pub fn frequencies(&self, head_dim: usize) -> Vec<f32> {
+        (0..head_dim / 2)
+            .map(|pair| {
+                let exponent = 2.0 * pair as f64 / head_dim as f64;
+                self.scaling.apply(1.0 / self.theta.powf(exponent)) as f32
+            })
+            .collect()
+    }
+
+    /// Cosines and sines, `positions × head_dim/2` each. The angle is an f32 product, as Hugging Face computes it.
+    #[must_use]
+    pub fn angles(&self, head_dim: usize, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {
+        let frequencies = self.frequencies(head_dim);
+        let angle = |(position, frequency): (u32, f32)| f64::from(position as f32 * frequency);
+        (positions.iter())
+            .flat_map(|&position| {
+                frequencies
+                    .iter()
+                    .map(move |&frequency| (position, frequency))
+            })
+            .map(angle)
+            .map(|angle| (angle.cos() as f32, angle.sin() as f32))
+            .unzip()
+    }
+}
+
+impl RopeScaling {
+    fn apply(self, frequency: f64) -> f64 {
+        match self {
+            Self::None => frequency,
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_context,
+            } => {
+                let turns = original_context * frequency / TAU;
+                let smooth = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let smooth = smooth.clamp(0.0, 1.0);
+                frequency * ((1.0 - smooth) / factor + smooth)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LLAMA_3_1: RopeScaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 8192.0,
+    };
+
+    #[test]
+    fn llama_3_scaling_keeps_high_frequencies_and_divides_low_ones() {
+        let plain = RopeSpec {
+            theta: 500_000.0,
+            scaling: RopeScaling::None,
+        }
+        .frequencies(128);
+        let scaled = RopeSpec {
+            theta: 500_000.0,
+            scaling: LLAMA_3_1,
+        }
+        .frequencies(128);
+        assert_eq!(plain[0], scaled[0]);
+        assert_eq!(plain[63] / 8.0, scaled[63]);
+        let ratios: Vec<f32> = plain.iter().zip(&scaled).map(|(p, s)| p / s).collect();
+        assert!(
+            ratios.windows(2).all(|pair| pair[0] <= pair[1] * 1.000_001),
+            "{ratios:?}"
+        );
+        assert!(
+            ratios.iter().any(|r| (1.5..7.5).contains(r)),
+            "some lie between: {ratios:?}"
+        );
+    }
+
+    #[test]
+    fn angles_are_position_times_frequency() {
+        let rope = RopeSpec {
+            theta: 10_000.0,
+            scaling: RopeScaling::None,
+        };
+        let (cos, sin) = rope.angles(4, &[0, 3]);
+        assert_eq!((&cos[..2], &sin[..2]), (&[1.0, 1.0][..], &[0.0, 0.0][..]));
+        assert!((cos[2] - 3.0_f32.cos()).abs() < 1e-6 && (sin[3] - 0.03_f32.sin()).abs() < 1e-6);
+    }
+}

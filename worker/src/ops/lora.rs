@@ -1,0 +1,132 @@
+//! A frozen linear with its adapter, out of plain ops: the reference that a fused path is compared with.
+
+use super::{Mat, Ops, Out, Write};
+use crate::lora::LoraPair;
+
+/// A frozen linear, its bias, its adapter.
+pub struct AdaptedLinear<'a, O: Ops> {
+    /// W.
+    pub weight: &'a O::Linear,
+    /// One number an output, where there is a bias.
+    pub bias: Option<&'a O::Buf>,
+    /// Outputs and inputs.
+    pub shape: (usize, usize),
+    /// The low-rank branch, where the linear is targeted.
+    pub lora: Option<LoraBranch<'a, O::Buf>>,
+}
+
+/// The low-rank branch beside a linear.
+pub struct LoraBranch<'a, B> {
+    /// All adapter values.
+    pub values: &'a B,
+    /// Where A and B lie among them.
+    pub pair: LoraPair,
+    /// s.
+    pub scale: f32,
+    /// Offset, among all adapter values, of the first element of the gradient buffer.
+    pub grad_base: usize,
+}
+
+/// Room for `tokens × rank` numbers, twice.
+#[derive(Debug)]
+pub struct LoraScratch<B> {
+    /// `s · x · Aᵀ`.
+    pub xa_tr: B,
+    /// `s · dy · B`.
+    pub dyb_tr: B,
+}
+
+pub(super) fn forward<O: Ops>(
+    ops: &O,
+    tokens: usize,
+    x_ti: &O::Buf,
+    linear: AdaptedLinear<'_, O>,
+    scratch: &mut LoraScratch<O::Buf>,
+    mut y_to: Out<'_, O::Buf>,
+) {
+    ops.linear_forward(tokens, x_ti, linear.weight, y_to.reborrow());
+    if let Some(bias) = linear.bias {
+        ops.add_bias(tokens, bias, y_to.buf);
+    }
+    let Some(lora) = linear.lora else { return };
+    let (outputs, inputs) = linear.shape;
+    let LoraPair { a, b, rank } = lora.pair;
+    let a_ir = Mat::transpose(lora.values).at(a);
+    ops.gemm(
+        [tokens, rank, inputs],
+        lora.scale,
+        Mat::new(x_ti),
+        a_ir,
+        Out::set(&mut scratch.xa_tr),
+    );
+    let b_ro = Mat::transpose(lora.values).at(b);
+    let y_to = Out {
+        write: Write::Add,
+        ..y_to
+    };
+    ops.gemm(
+        [tokens, outputs, rank],
+        1.0,
+        Mat::new(&scratch.xa_tr),
+        b_ro,
+        y_to,
+    );
+}
+
+pub(super) fn backward<O: Ops>(
+    ops: &O,
+    tokens: usize,
+    (x_ti, dy_to): (&O::Buf, &O::Buf),
+    linear: AdaptedLinear<'_, O>,
+    scratch: &mut LoraScratch<O::Buf>,
+    mut dx_ti: Option<Out<'_, O::Buf>>,
+    grads: &mut O::Buf,
+) {
+    if let Some(dx_ti) = &mut dx_ti {
+        ops.linear_backward(tokens, dy_to, linear.weight, dx_ti.reborrow());
+    }
+    let Some(lora) = linear.lora else { return };
+    let (outputs, inputs) = linear.shape;
+    let LoraPair { a, b, rank } = lora.pair;
+    let LoraScratch { xa_tr, dyb_tr } = scratch;
+    let b_or = Mat::new(lora.values).at(b);
+    ops.gemm(
+        [tokens, rank, outputs],
+        lora.scale,
+        Mat::new(dy_to),
+        b_or,
+        Out::set(dyb_tr),
+    );
+    let a_ir = Mat::transpose(lora.values).at(a);
+    ops.gemm(
+        [tokens, rank, inputs],
+        lora.scale,
+        Mat::new(x_ti),
+        a_ir,
+        Out::set(xa_tr),
+    );
+    let da_ri = Out::set(&mut *grads).at(a - lora.grad_base);
+    ops.gemm(
+        [rank, inputs, tokens],
+        1.0,
+        Mat::transpose(dyb_tr),
+        Mat::new(x_ti),
+        da_ri,
+    );
+    let db_or = Out::set(&mut *grads).at(b - lora.grad_base);
+    ops.gemm(
+        [outputs, rank, tokens],
+        1.0,
+        Mat::transpose(dy_to),
+        Mat::new(xa_tr),
+        db_or,
+    );
+    if let Some(dx_ti) = dx_ti {
+        let a_ri = Mat::new(lora.values).at(a);
+        let dx_ti = Out {
+            write: Write::Add,
+            ..dx_ti
+        };
+        ops.gemm([tokens, inputs, rank], 1.0, Mat::new(dyb_tr), a_ri, dx_ti);
+    }
+}

@@ -1,0 +1,204 @@
+//! Arguments of ops.
+
+/// Whether an output replaces or adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// `=`: the old contents are never read.
+    Set,
+    /// `+=`.
+    Add,
+}
+
+/// Where a result goes.
+#[derive(Debug)]
+pub struct Out<'a, B> {
+    /// The buffer.
+    pub buf: &'a mut B,
+    /// Position of the first element.
+    pub offset: usize,
+    /// `=` or `+=`.
+    pub write: Write,
+}
+
+impl<'a, B> Out<'a, B> {
+    /// `buf =`.
+    pub fn set(buf: &'a mut B) -> Self {
+        Self::new(buf, Write::Set)
+    }
+
+    /// `buf +=`.
+    pub fn add(buf: &'a mut B) -> Self {
+        Self::new(buf, Write::Add)
+    }
+
+    /// `buf =` or `buf +=`.
+    pub fn new(buf: &'a mut B, write: Write) -> Self {
+        Self {
+            buf,
+            offset: 0,
+            write,
+        }
+    }
+
+    /// The same, from element `offset` on.
+    #[must_use]
+    pub fn at(self, offset: usize) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// The same place, lent for one call.
+    pub fn reborrow(&mut self) -> Out<'_, B> {
+        Out {
+            buf: self.buf,
+            offset: self.offset,
+            write: self.write,
+        }
+    }
+}
+
+/// A matrix operand that lies packed in a buffer.
+#[derive(Debug)]
+pub struct Mat<'a, B> {
+    /// The buffer.
+    pub buf: &'a B,
+    /// Position of the first element.
+    pub offset: usize,
+    /// Whether the buffer holds the operand's transpose.
+    pub transposed: bool,
+}
+
+impl<'a, B> Mat<'a, B> {
+    /// The operand as it lies.
+    pub fn new(buf: &'a B) -> Self {
+        Self {
+            buf,
+            offset: 0,
+            transposed: false,
+        }
+    }
+
+    /// The transpose of what lies there.
+    pub fn transpose(buf: &'a B) -> Self {
+        Self {
+            buf,
+            offset: 0,
+            transposed: true,
+        }
+    }
+
+    /// The same, from element `offset` on.
+    #[must_use]
+    pub fn at(self, offset: usize) -> Self {
+        Self { offset, ..self }
+    }
+}
+
+/// A root-mean-square norm over rows.
+#[derive(Debug)]
+pub struct Norm<'a, B> {
+    /// Its weight, one number a column.
+    pub weight: &'a B,
+    /// Added to the mean square.
+    pub eps: f32,
+    /// Rows.
+    pub tokens: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl<B> Clone for Norm<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Norm<'_, B> {}
+
+/// The angles of a packed batch, and which way to turn.
+#[derive(Debug)]
+pub struct Rotation<'a, B> {
+    /// Cosines, tokens × half a head.
+    pub cos: &'a B,
+    /// Sines, tokens × half a head.
+    pub sin: &'a B,
+    /// Tokens.
+    pub tokens: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Which way.
+    pub turn: Turn,
+}
+
+/// Direction of a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// As the forward pass does.
+    Forward,
+    /// The other way: the gradient.
+    Backward,
+}
+
+/// Dimensions of an attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; a divisor of `heads`.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Multiplies the scores: 1/√head_dim.
+    pub scale: f32,
+}
+
+/// Document boundaries: document i has queries `queries[i]..queries[i + 1]` and keys `keys[i]..keys[i + 1]`.
+#[derive(Debug)]
+pub struct Spans<'a, I> {
+    /// Boundaries among queries.
+    pub queries: &'a I,
+    /// Boundaries among keys.
+    pub keys: &'a I,
+}
+
+impl<'a, I> Spans<'a, I> {
+    /// As many queries as keys: a whole packed batch.
+    pub fn whole(documents: &'a I) -> Self {
+        Self {
+            queries: documents,
+            keys: documents,
+        }
+    }
+}
+
+/// Queries (tokens × heads × width), keys and values (tokens × kv_heads × width).
+#[derive(Debug)]
+pub struct Qkv<'a, B> {
+    /// Queries.
+    pub q: &'a B,
+    /// Keys.
+    pub k: &'a B,
+    /// Values.
+    pub v: &'a B,
+}
+
+/// What the attention's backward needs of its forward.
+#[derive(Debug)]
+pub struct AttentionSaved<'a, B> {
+    /// Its inputs.
+    pub qkv: Qkv<'a, B>,
+    /// Its output.
+    pub out: &'a B,
+    /// Logarithm of the sum of exponentials, tokens × heads.
+    pub lse: &'a B,
+}
+
+/// Where the attention's gradients go.
+#[derive(Debug)]
+pub struct AttentionGrads<'a, B> {
+    /// For queries.
+    pub dq: &'a mut B,
+    /// For keys.
+    pub dk: &'a mut B,
+    /// For values.
+    pub dv: &'a mut B,
+}

@@ -1,0 +1,247 @@
+//! The forward and backward pass of one micro-batch.
+
+use std::ops::Range;
+
+use super::loss::LossBuffers;
+use super::{MemoryPlan, PackedBatch, SlotLoss};
+use crate::lora::{Adapter, AdapterLayout};
+use crate::model::layer::{Activations, Below, Layer, Tokens, Workspace};
+use crate::model::{Model, Spec};
+use crate::ops::Ops;
+
+/// Takes gradients as they are finished, so that no gradient of the whole adapter is ever held.
+pub trait GradSink<B = Vec<f32>> {
+    /// Takes the gradient of `range` of the adapter's flat array: the first `range.len()` elements of `grad`, which may be longer.
+    ///
+    /// Ranges of one pass do not overlap and together cover the adapter; layers come last to first. A pass in which nothing is
+    /// supervised has no gradient and makes no call.
+    fn accept(&mut self, range: Range<usize>, grad: &B);
+}
+
+/// A micro-batch that the model cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PassError {
+    /// A token id without an embedding.
+    #[error(
+        "token id {token} is outside the model's vocabulary of {vocab}; the tokenizer belongs to another model"
+    )]
+    Token {
+        /// The id.
+        token: u32,
+        /// Vocabulary entries.
+        vocab: usize,
+    },
+    /// A row longer than the model can see.
+    #[error(
+        "a row of {tokens} tokens exceeds the model's context {context}; lower model.max_seq_length"
+    )]
+    Context {
+        /// Its tokens.
+        tokens: usize,
+        /// The model's limit.
+        context: usize,
+    },
+}
+
+/// Runs micro-batches. Owns the buffers, which grow to the largest micro-batch seen and are reused.
+pub struct Pass<O: Ops> {
+    plan: MemoryPlan,
+    room: Option<Room<O>>,
+}
+
+/// The buffers of a pass.
+struct Room<O: Ops> {
+    capacity: usize,
+    /// Input of each layer, then the output of the last.
+    inputs: Vec<O::Buf>,
+    kept: Vec<Activations<O>>,
+    work: Workspace<O>,
+    loss: LossBuffers<O>,
+    dx: O::Buf,
+    lora_grads: O::Buf,
+}
+
+impl<O: Ops> Pass<O> {
+    /// A pass that keeps what `plan` says.
+    #[must_use]
+    pub fn new(plan: MemoryPlan) -> Self {
+        Self { plan, room: None }
+    }
+
+    /// What it keeps.
+    #[must_use]
+    pub fn plan(&self) -> MemoryPlan {
+        self.plan
+    }
+
+    /// Loss of a micro-batch; the adapter's gradient of `scale · loss_sum` goes to `sink`.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary or a row is longer than the model's context.
+    pub fn forward_backward(
+        &mut self,
+        model: &Model<O>,
+        adapter: &Adapter<O::Buf>,
+        batch: &PackedBatch,
+        scale: f32,
+        sink: &mut dyn GradSink<O::Buf>,
+    ) -> Result<SlotLoss, PassError> {
+        check(model.spec(), batch)?;
+        if batch.supervised() == 0 {
+            return Ok(SlotLoss::default());
+        }
+        let plan = self.plan;
+        let room = self.room_for(model, adapter.layout(), batch.len());
+        let tokens = Tokens::new(
+            model.ops(),
+            model.spec(),
+            batch.cu_seqlens(),
+            &batch.positions(),
+        );
+        let run = Run {
+            model,
+            adapter,
+            plan,
+            tokens: &tokens,
+        };
+        run.forward(batch, room);
+        let last = &room.inputs[model.spec().layers];
+        let loss = room
+            .loss
+            .forward_backward(model, batch, scale, (last, &mut room.dx));
+        run.backward(room, sink);
+        Ok(loss)
+    }
+
+    fn room_for(
+        &mut self,
+        model: &Model<O>,
+        layout: &AdapterLayout,
+        tokens: usize,
+    ) -> &mut Room<O> {
+        // The old room is dropped first, so that both never exist together.
+        self.room = self.room.take().filter(|room| room.capacity >= tokens);
+        self.room
+            .get_or_insert_with(|| Room::new(model, layout, self.plan, tokens))
+    }
+}
+
+impl<O: Ops> Room<O> {
+    fn new(model: &Model<O>, layout: &AdapterLayout, plan: MemoryPlan, tokens: usize) -> Self {
+        let (ops, spec) = (model.ops(), model.spec());
+        let stream = || ops.alloc(tokens * spec.hidden);
+        Self {
+            capacity: tokens,
+            inputs: (0..=spec.layers).map(|_| stream()).collect(),
+            kept: (0..plan.kept_layers())
+                .map(|_| Activations::new(ops, spec, tokens))
+                .collect(),
+            work: Workspace::for_training(ops, spec, tokens, layout.max_rank()),
+            loss: LossBuffers::new(ops, spec.hidden, tokens),
+            dx: stream(),
+            lora_grads: ops.alloc(layout.max_layer_len()),
+        }
+    }
+}
+
+/// One pass under way.
+struct Run<'a, O: Ops> {
+    model: &'a Model<O>,
+    adapter: &'a Adapter<O::Buf>,
+    plan: MemoryPlan,
+    tokens: &'a Tokens<O>,
+}
+
+impl<'a, O: Ops> Run<'a, O> {
+    fn layer(&self, index: usize) -> Layer<'a, O> {
+        let Self {
+            model,
+            adapter,
+            tokens,
+            ..
+        } = *self;
+        let (ops, spec) = (model.ops(), model.spec());
+        Layer {
+            ops,
+            spec,
+            weights: model.layer(index),
+            adapter: Some(adapter),
+            index,
+            tokens,
+        }
+    }
+
+    fn forward(&self, batch: &PackedBatch, room: &mut Room<O>) {
+        let (ops, spec) = (self.model.ops(), self.model.spec());
+        let ids = ops.upload_ids(batch.tokens());
+        ops.embed(
+            &ids,
+            self.model.embed(),
+            spec.embed_scale,
+            &mut room.inputs[0],
+        );
+        for index in 0..spec.layers {
+            let (x_in, x_out) = room.inputs.split_at_mut(index + 1);
+            let kept = &mut room.kept[self.plan.slot(spec, index)];
+            self.layer(index)
+                .forward(&x_in[index], kept, &mut room.work, &mut x_out[0]);
+        }
+    }
+
+    /// Down to the lowest layer that has an adapter: below it there is nothing to train.
+    fn backward(&self, room: &mut Room<O>, sink: &mut dyn GradSink<O::Buf>) {
+        let spec = self.model.spec();
+        let layout = self.adapter.layout();
+        let lowest = (0..spec.layers).find(|&index| !layout.layer(index).is_empty());
+        let Some(lowest) = lowest else { return };
+        for index in (lowest..spec.layers).rev() {
+            let layer = self.layer(index);
+            let x_in = &room.inputs[index];
+            let kept = &mut room.kept[self.plan.slot(spec, index)];
+            if self.plan.recomputes(spec, index) {
+                layer.recompute(x_in, kept, &mut room.work);
+            }
+            let below = if index == lowest {
+                Below::Frozen
+            } else {
+                Below::Wanted
+            };
+            layer.backward(
+                x_in,
+                kept,
+                &mut room.work,
+                &mut room.dx,
+                (&mut room.lora_grads, below),
+            );
+            if !layout.layer(index).is_empty() {
+                sink.accept(layout.layer(index), &room.lora_grads);
+            }
+        }
+    }
+}
+
+fn check(spec: &Spec, batch: &PackedBatch) -> Result<(), PassError> {
+    let longest = batch
+        .cu_seqlens()
+        .windows(2)
+        .map(|ends| (ends[1] - ends[0]) as usize)
+        .max()
+        .unwrap_or(0);
+    if longest > spec.context {
+        return Err(PassError::Context {
+            tokens: longest,
+            context: spec.context,
+        });
+    }
+    match batch
+        .tokens()
+        .iter()
+        .find(|&&token| token as usize >= spec.vocab)
+    {
+        Some(&token) => Err(PassError::Token {
+            token,
+            vocab: spec.vocab,
+        }),
+        None => Ok(()),
+    }
+}
