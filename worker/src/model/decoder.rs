@@ -234,7 +234,7 @@ mod tests {
     fn refused(spec: Spec, change: impl Fn(&mut ModelWeights)) -> ModelError {
         let mut weights = random_weights(&toy(), 1);
         change(&mut weights);
-        Model::new(Cpu, spec, weights)
+        Model::new(Cpu::new(), spec, weights)
             .err()
             .expect("the weights do not fit")
     }

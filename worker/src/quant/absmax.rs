@@ -22,7 +22,8 @@ pub enum Absmax {
 }
 
 impl Absmax {
-    /// Quantizes magnitudes in groups of 256 after taking their mean off.
+    /// Quantizes magnitudes in groups of 256 after taking their mean off. Multiplies by the reciprocal, as bitsandbytes does on a GPU;
+    /// where all deviations are 0 that is not a number, and the code is 0.
     #[must_use]
     pub fn double(magnitudes: &[f32]) -> Self {
         let sum: f64 = magnitudes.iter().copied().map(f64::from).sum();
@@ -34,8 +35,9 @@ impl Absmax {
                 .iter()
                 .fold(0.0_f32, |most, m| most.max((m - offset).abs()));
             nested.push(largest);
+            let inverse = 1.0 / largest;
             let code =
-                |m: &f32| dynamic_map::nearest(dynamic_map::signed(), scaled(m - offset, largest));
+                |m: &f32| dynamic_map::nearest(dynamic_map::signed(), (m - offset) * inverse);
             codes.extend(group.iter().map(code));
         }
         Self::Double {
@@ -69,11 +71,6 @@ impl Absmax {
             Self::Double { codes, nested, .. } => codes.len() + 4 * nested.len() + 4,
         }
     }
-}
-
-/// `value / largest`, and 0 where the whole group is 0.
-pub(super) fn scaled(value: f32, largest: f32) -> f32 {
-    if largest > 0.0 { value / largest } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -34,10 +34,10 @@ fn build(is_signed: bool) -> [f32; 256] {
     for exponent in 0..7_i32 {
         let extra = i32::from(!is_signed);
         let boundaries = linspace((1_usize << (exponent + extra)) + 1);
-        let scale = 10_f64.powi(exponent - 6);
+        let scale = 10_f64.powi(exponent - 6) as f32;
         for pair in boundaries.windows(2) {
             let mean = (pair[0] + pair[1]) / 2.0;
-            let entry = (scale * f64::from(mean)) as f32;
+            let entry = scale * mean;
             entries.push(entry);
             if is_signed {
                 entries.push(-entry);
@@ -50,15 +50,16 @@ fn build(is_signed: bool) -> [f32; 256] {
     map
 }
 
-/// `count` numbers from 0.1 to 1, evenly spaced, as `torch.linspace` rounds them: each half is built from its own end.
+/// `count` numbers from 0.1 to 1, evenly spaced, as `torch.linspace` rounds them: each half is built from its own end,
+/// with one rounding for product and sum.
 fn linspace(count: usize) -> Vec<f32> {
     let step = (1.0_f32 - 0.1) / (count - 1) as f32;
     (0..count)
         .map(|i| {
             if i < count / 2 {
-                0.1 + step * i as f32
+                step.mul_add(i as f32, 0.1)
             } else {
-                1.0 - step * (count - 1 - i) as f32
+                step.mul_add(-((count - 1 - i) as f32), 1.0)
             }
         })
         .collect()

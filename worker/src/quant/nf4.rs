@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::absmax::{NESTED_BLOCK, scaled};
+use super::absmax::NESTED_BLOCK;
 use super::{Absmax, Nf4Error};
 
 /// Elements that share one magnitude.
@@ -258,9 +258,11 @@ fn quantize_blocks(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
         .zip(magnitudes.par_iter_mut())
         .for_each(|((block, bytes), magnitude)| {
             *magnitude = block.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+            // Infinite for a block of zeros: the products are not numbers then, and their code is 0.
+            let inverse = 1.0 / *magnitude;
             for (byte, pair) in bytes.iter_mut().zip(block.chunks(2)) {
-                let code = |v: f32| code_of(scaled(v, *magnitude));
-                *byte = (code(pair[0]) << 4) | pair.get(1).map_or(0, |&v| code(v));
+                let code = |v: f32| code_of(v * inverse);
+                *byte = (code(pair[0]) << 4) | code(pair.get(1).copied().unwrap_or(0.0));
             }
         });
     (packed, magnitudes)

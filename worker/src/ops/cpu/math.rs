@@ -21,7 +21,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p * r + 8.333_452e-3;
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.000_000_1e-1;
+    p = p * r + 0.5;
     let e_r = p * r * r + r + 1.0;
     let two_n = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3F80_0000));
     if x < -87.0 { 0.0 } else { e_r * two_n }
