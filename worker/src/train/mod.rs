@@ -2,6 +2,7 @@
 
 pub mod accumulator;
 pub mod fixed_point;
+pub mod optimizer;
 pub mod sum_digest;
 
 mod batch;
