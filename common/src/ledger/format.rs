@@ -1,0 +1,365 @@
+//! The ledger's lines: how they are written, chained and checked. No file is touched here.
+//!
+//! A line is `{"entry":{…},"digest":"…"}`, where the digest is SHA-256 over the digest of the line before (32 zero bytes
+//! before the first) followed by the entry's JSON. The chain runs through all segments in order.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{CommitRecord, SegmentHeader};
+use crate::id::{Digest, JobId, Step, Term};
+
+/// What this version writes. Grows when an older reader would misread a ledger.
+pub(super) const FORMAT_VERSION: u32 = 1;
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Entry {
+    /// A segment starts.
+    Segment(SegmentHeader),
+    /// A step is committed.
+    Commit(CommitRecord),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    entry: Entry,
+    digest: Digest,
+}
+
+/// Why a line is not the one that belongs there.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// Not a line of a ledger.
+    #[error("the line is damaged: {0}")]
+    Syntax(String),
+    /// Something before or in it was changed, removed, added or moved.
+    #[error(
+        "the line does not follow from the one before: one of the two was changed, or lines were removed or added between them"
+    )]
+    Chain,
+    /// A step is missing, or comes twice.
+    #[error("step {found} stands where step {expected} must follow")]
+    Order {
+        /// The step that must follow.
+        expected: Step,
+        /// The step that is there.
+        found: Step,
+    },
+    /// A segment or record that belongs to something else, or starts past what was committed.
+    #[error("{0}")]
+    Misplaced(String),
+    /// Written by a weft with another format.
+    #[error(
+        "the ledger has format version {found}, but this weft reads {FORMAT_VERSION}; use the weft that wrote it"
+    )]
+    Version {
+        /// The version it has.
+        found: u32,
+    },
+}
+
+/// The end of a chain of lines: what the next line must follow from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chain(pub(super) Digest);
+
+impl Chain {
+    /// Before the first line.
+    pub(super) const START: Self = Self(Digest([0; 32]));
+
+    /// The line for `entry`, with its line feed, and the chain after it.
+    pub(super) fn line(self, entry: Entry) -> (String, Self) {
+        let next = self.after(&entry);
+        let line = Line {
+            entry,
+            digest: next.0,
+        };
+        (to_json(&line) + "\n", next)
+    }
+
+    fn after(self, entry: &Entry) -> Self {
+        let mut bytes = self.0.0.to_vec();
+        bytes.extend_from_slice(to_json(entry).as_bytes());
+        Self(Digest::of(&bytes))
+    }
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect(
+        "a line holds only numbers, text and lists, and floating-point numbers are written as text",
+    )
+}
+
+/// Reads a ledger line by line, and holds it to its rules.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) chain: Chain,
+    pub(super) job: Option<JobId>,
+    /// The segment that is being read.
+    segment: Option<(Term, u32)>,
+    /// What counts so far: step `i` at place `i − first step`.
+    pub(super) records: Vec<CommitRecord>,
+    next_step: Option<Step>,
+}
+
+impl Reader {
+    pub(super) const fn new() -> Self {
+        Self {
+            chain: Chain::START,
+            job: None,
+            segment: None,
+            records: Vec::new(),
+            next_step: None,
+        }
+    }
+
+    /// Takes the next line, without its line feed.
+    pub(super) fn line(&mut self, text: &str) -> Result<(), FormatError> {
+        let line: Line =
+            serde_json::from_str(text).map_err(|error| FormatError::Syntax(error.to_string()))?;
+        let next = self.chain.after(&line.entry);
+        // The text must be what would be written, so that no byte of it can be changed unseen.
+        if next.0 != line.digest || to_json(&line) != text {
+            return Err(FormatError::Chain);
+        }
+        match line.entry {
+            Entry::Segment(header) => self.segment(header)?,
+            Entry::Commit(record) => self.commit(record)?,
+        }
+        self.chain = next;
+        Ok(())
+    }
+
+    /// The step that must be committed next; `None` before the first segment.
+    pub(super) const fn next_step(&self) -> Option<Step> {
+        self.next_step
+    }
+
+    fn segment(&mut self, header: SegmentHeader) -> Result<(), FormatError> {
+        let misplaced = |what: String| Err(FormatError::Misplaced(what));
+        if header.format_version != FORMAT_VERSION {
+            let found = header.format_version;
+            return Err(FormatError::Version { found });
+        }
+        if let Some(job) = self.job.as_ref().filter(|job| **job != header.job) {
+            return misplaced(format!(
+                "the segment is of job {}, the ledger of job {job}",
+                header.job
+            ));
+        }
+        let place = (header.term, header.sequence);
+        if let Some((term, sequence)) = self.segment.filter(|before| *before >= place) {
+            let what = format!(
+                "segment {}-{} follows segment {term}-{sequence}",
+                header.term, header.sequence
+            );
+            return misplaced(what);
+        }
+        if let Some(next) = self.next_step.filter(|next| header.first_step > *next) {
+            let found = header.first_step;
+            return Err(FormatError::Order {
+                expected: next,
+                found,
+            });
+        }
+        self.records
+            .retain(|record| record.step < header.first_step);
+        self.next_step = Some(header.first_step);
+        self.segment = Some(place);
+        self.job = Some(header.job);
+        Ok(())
+    }
+
+    fn commit(&mut self, record: CommitRecord) -> Result<(), FormatError> {
+        let (Some((term, _)), Some(expected)) = (self.segment, self.next_step) else {
+            return Err(FormatError::Misplaced(
+                "a record stands before the first segment's header".to_owned(),
+            ));
+        };
+        if record.term != term {
+            let what = format!(
+                "the record is of term {}, its segment of term {term}",
+                record.term
+            );
+            return Err(FormatError::Misplaced(what));
+        }
+        if record.step != expected {
+            let found = record.step;
+            return Err(FormatError::Order { expected, found });
+        }
+        self.next_step = Some(expected.next());
+        self.records.push(record);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::super::record::{SlotRecord, Update};
+    use super::*;
+    use crate::id::{Epoch, SlotId, WorkerId};
+
+    pub(in crate::ledger) fn record(term: u64, step: u64) -> CommitRecord {
+        CommitRecord {
+            step: Step(step),
+            data_epoch: 0,
+            term: Term(term),
+            epoch: Epoch(1),
+            slots: vec![SlotRecord {
+                slot: SlotId(0),
+                worker: WorkerId::from_number(7),
+                rows: vec![3, 1, 4],
+                tokens: 100,
+                supervised_tokens: 60,
+                loss_sum: 0.1 + step as f64,
+                digest: Digest::of(b"slot"),
+            }],
+            gradient_digest: Digest::of(&step.to_le_bytes()),
+            state_digest: Digest::of(b"state"),
+            update: Update::Apply,
+            learning_rate: 2e-4,
+            previous_grad_norm: 0.5,
+        }
+    }
+
+    fn header(term: u64, sequence: u32, first_step: u64) -> Entry {
+        Entry::Segment(SegmentHeader {
+            format_version: FORMAT_VERSION,
+            job: "job-1".parse().unwrap(),
+            term: Term(term),
+            sequence,
+            first_step: Step(first_step),
+        })
+    }
+
+    fn commit(term: u64, step: u64) -> Entry {
+        Entry::Commit(record(term, step))
+    }
+
+    fn lines(entries: Vec<Entry>) -> Vec<String> {
+        let mut chain = Chain::START;
+        let lines = entries.into_iter().map(|entry| {
+            let (line, next) = chain.line(entry);
+            chain = next;
+            line.trim_end().to_owned()
+        });
+        lines.collect()
+    }
+
+    fn read(lines: &[String]) -> Result<Vec<u64>, FormatError> {
+        let mut reader = Reader::new();
+        lines.iter().try_for_each(|line| reader.line(line))?;
+        Ok(reader.records.iter().map(|record| record.step.0).collect())
+    }
+
+    #[test]
+    fn a_gap_and_a_repetition_are_refused() {
+        let gap = lines(vec![header(1, 0, 0), commit(1, 0), commit(1, 2)]);
+        let refused = read(&gap).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                FormatError::Order {
+                    expected: Step(1),
+                    found: Step(2)
+                }
+            ),
+            "{refused}"
+        );
+        let twice = lines(vec![header(1, 0, 0), commit(1, 0), commit(1, 0)]);
+        assert!(matches!(read(&twice), Err(FormatError::Order { .. })));
+        let skipping = lines(vec![header(1, 0, 0), commit(1, 0), header(2, 0, 2)]);
+        assert!(matches!(read(&skipping), Err(FormatError::Order { .. })));
+    }
+
+    #[test]
+    fn a_segment_that_goes_back_replaces_what_followed() {
+        let entries = vec![
+            header(1, 0, 0),
+            commit(1, 0),
+            commit(1, 1),
+            commit(1, 2),
+            header(2, 0, 1),
+            commit(2, 1),
+        ];
+        let mut reader = Reader::new();
+        lines(entries)
+            .iter()
+            .for_each(|line| reader.line(line).unwrap());
+        let terms: Vec<(u64, u64)> = reader
+            .records
+            .iter()
+            .map(|record| (record.step.0, record.term.0))
+            .collect();
+        assert_eq!(terms, [(0, 1), (1, 2)]);
+        assert_eq!(reader.next_step(), Some(Step(2)));
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        for entries in [
+            vec![commit(1, 0)],
+            vec![header(1, 0, 0), commit(2, 0)],
+            vec![header(1, 0, 0), header(1, 0, 0)],
+            vec![header(2, 0, 0), header(1, 5, 0)],
+        ] {
+            assert!(matches!(
+                read(&lines(entries)),
+                Err(FormatError::Misplaced(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn removed_and_moved_lines_are_found() {
+        let whole = lines(vec![
+            header(1, 0, 0),
+            commit(1, 0),
+            commit(1, 1),
+            commit(1, 2),
+        ]);
+        for tampered in [
+            vec![0, 2, 3],
+            vec![1, 2, 3],
+            vec![0, 2, 1, 3],
+            vec![0, 1, 1],
+        ] {
+            let tampered: Vec<String> = tampered
+                .into_iter()
+                .map(|line| whole[line].clone())
+                .collect();
+            assert!(matches!(read(&tampered), Err(FormatError::Chain)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back_to_the_last_bit(loss_sum in any::<f64>(), learning_rate in any::<f64>()) {
+            let mut written = record(1, 0);
+            written.slots[0].loss_sum = loss_sum;
+            written.learning_rate = learning_rate;
+            let mut reader = Reader::new();
+            for line in lines(vec![header(1, 0, 0), Entry::Commit(written)]) {
+                reader.line(&line).unwrap();
+            }
+            let read = &reader.records[0];
+            // Every NaN is written as the same word.
+            let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            prop_assert!(same(read.slots[0].loss_sum, loss_sum) && same(read.learning_rate, learning_rate));
+        }
+
+        #[test]
+        fn no_byte_can_be_changed_unseen(at in 0usize..400, to in 0x20u8..0x7f) {
+            let mut tampered = lines(vec![header(1, 0, 0), commit(1, 0)]);
+            let mut bytes = tampered[1].clone().into_bytes();
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != to);
+            bytes[at] = to;
+            tampered[1] = String::from_utf8(bytes).unwrap();
+            prop_assert!(read(&tampered).is_err(), "{}", tampered[1]);
+        }
+    }
+}
