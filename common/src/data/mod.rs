@@ -1,5 +1,10 @@
 //! From files of rows to a prepared dataset: tokens and loss masks, read by range.
 
+pub mod chat;
+mod tokenize;
+
+pub use tokenize::{ChatTokenizer, Encoded, TokenizerError};
+
 use serde::{Deserialize, Serialize};
 
 /// What the plan needs to know of a row.
