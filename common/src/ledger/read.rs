@@ -24,6 +24,20 @@ pub struct Ledger {
     pub(super) next_step: Option<Step>,
 }
 
+impl Ledger {
+    /// The newest term that has written; the next coordinator takes a later one.
+    #[must_use]
+    pub fn last_term(&self) -> Option<Term> {
+        self.last_segment.map(|(term, _)| term)
+    }
+
+    /// The step that must be committed next; `None` where nothing was ever written.
+    #[must_use]
+    pub const fn next_step(&self) -> Option<Step> {
+        self.next_step
+    }
+}
+
 /// The last line of a segment, cut short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornLine {

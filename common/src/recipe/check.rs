@@ -5,57 +5,39 @@
 
 use serde_json::{Map, Value};
 
+use super::schema::{Schema, schema};
 use super::section::{self, Section};
-use super::{Problem, Recipe, suggest};
-
-/// The JSON schema of a recipe, with descriptions, ranges and defaults.
-#[must_use]
-pub fn schema() -> Value {
-    schemars::schema_for!(Recipe).to_value()
-}
+use super::{Problem, suggest};
 
 /// Appends what does not fit to `problems`.
 pub(super) fn check(tree: &Value, problems: &mut Vec<Problem>) {
     let schema = schema();
     let mut checker = Checker {
-        schema: &schema,
+        schema: Schema(&schema),
         problems,
     };
     checker.value("", tree, &schema);
 }
 
-/// The legal keys of each section, and of the mapping that is being checked.
-pub(super) struct SectionKeys {
-    sections: Vec<(Section, Vec<String>)>,
-    pub(super) here: Vec<String>,
-}
-
-impl SectionKeys {
-    pub(super) fn of(&self, section: Section) -> &[String] {
-        let known = self.sections.iter().find(|(known, _)| *known == section);
-        known.map_or(&[], |(_, keys)| keys)
-    }
-}
-
 struct Checker<'a> {
-    schema: &'a Value,
+    schema: Schema<'a>,
     problems: &'a mut Vec<Problem>,
 }
 
 impl<'a> Checker<'a> {
     fn value(&mut self, path: &str, value: &Value, outer: &'a Value) {
-        let schema = self.resolve(outer);
-        if value.is_null() && self.allows_null(schema) {
+        let schema = self.schema.resolve(outer);
+        if value.is_null() && self.schema.allows_null(schema) {
             return;
         }
         let (object, array) = (
-            self.variant(schema, "object"),
-            self.variant(schema, "array"),
+            self.schema.variant(schema, "object"),
+            self.schema.variant(schema, "array"),
         );
         match (value, object, array) {
             (Value::Object(keys), Some(schema), _) => self.object(path, keys, schema),
             (Value::Array(items), _, Some(schema)) => self.array(path, items, schema, outer),
-            _ if self.fits(value, schema) => {}
+            _ if self.schema.fits(value, schema) => {}
             _ => self.misfit(path, value, outer),
         }
     }
@@ -70,7 +52,7 @@ impl<'a> Checker<'a> {
                     self.value(&key_path, value, &schema["additionalProperties"]);
                 }
                 None => {
-                    let keys = self.section_keys(schema);
+                    let keys = self.schema.section_keys(schema);
                     let problem = suggest::unknown_key(key_path, key, section_at(path), &keys);
                     self.problems.push(problem);
                 }
@@ -110,8 +92,8 @@ impl<'a> Checker<'a> {
     }
 
     fn misfit(&mut self, path: &str, value: &Value, outer: &'a Value) {
-        let schema = self.resolve(outer);
-        let choices = self.choices(schema);
+        let schema = self.schema.resolve(outer);
+        let choices = self.schema.choices(schema);
         let near = value
             .as_str()
             .and_then(|word| suggest::choice(word, &choices));
@@ -125,148 +107,9 @@ impl<'a> Checker<'a> {
                 format!("correct the value, or remove the key to get the default {default}")
             }
         };
-        let what = format!("must be {}", self.expected(schema));
+        let what = format!("must be {}", self.schema.expected(schema));
         let problem = Problem::new(path, what, remedy).found(value);
         self.problems.push(problem);
-    }
-
-    /// Whether a value that is neither object nor array is of the right type and within its range.
-    fn fits(&self, value: &Value, schema: &'a Value) -> bool {
-        if let Some(constant) = schema.get("const") {
-            return value == constant;
-        }
-        if let Some(variants) = variants(schema) {
-            return variants
-                .iter()
-                .any(|variant| self.fits(value, self.resolve(variant)));
-        }
-        match value {
-            Value::Bool(_) => is_type(schema, "boolean"),
-            Value::String(_) => is_type(schema, "string"),
-            Value::Number(number) if is_type(schema, "integer") => {
-                let fits_u32 = || {
-                    number
-                        .as_u64()
-                        .is_none_or(|number| u32::try_from(number).is_ok())
-                };
-                let fits_i64 = || number.as_i64().is_some();
-                let representable = match schema["format"].as_str() {
-                    Some("uint32") => fits_u32(),
-                    Some("int64") => fits_i64(),
-                    _ => true,
-                };
-                !number.is_f64() && representable && in_range(number.as_f64(), schema)
-            }
-            Value::Number(number) => is_type(schema, "number") && in_range(number.as_f64(), schema),
-            Value::Null | Value::Array(_) | Value::Object(_) => false,
-        }
-    }
-
-    /// What the schema asks for, in words.
-    fn expected(&self, schema: &'a Value) -> String {
-        let choices = self.choices(schema);
-        if !choices.is_empty() {
-            return format!("one of {}", choices.join(", "));
-        }
-        if let Some(variants) = variants(schema) {
-            let words = variants.iter().map(|variant| self.resolve(variant));
-            let words = words
-                .filter(|variant| !self.allows_null(variant))
-                .map(|variant| self.expected(variant));
-            return words.collect::<Vec<_>>().join(" or ");
-        }
-        if is_type(schema, "array") {
-            return self.expected_list(schema);
-        }
-        let word = [
-            ("boolean", "true or false"),
-            ("string", "text"),
-            ("integer", "a whole number"),
-            ("number", "a number"),
-            ("object", "a mapping of keys to values"),
-        ];
-        let word = word
-            .iter()
-            .find(|(name, _)| is_type(schema, name))
-            .map_or("a value", |(_, word)| word);
-        format!("{word}{}", range_in_words(schema))
-    }
-
-    fn expected_list(&self, schema: &'a Value) -> String {
-        let item = schema["prefixItems"].get(0).unwrap_or(&schema["items"]);
-        let item = self.expected(self.resolve(item));
-        match (schema["minItems"].as_u64(), schema["maxItems"].as_u64()) {
-            (Some(least), Some(most)) if least == most => {
-                format!("a list of {least} items, each {item}")
-            }
-            (Some(least), _) => format!("a list of at least {least} items, each {item}"),
-            (None, _) => format!("a list of items, each {item}"),
-        }
-    }
-
-    /// The words of an enumeration; empty for anything else.
-    fn choices(&self, schema: &'a Value) -> Vec<&'a str> {
-        let variants = variants(schema)
-            .unwrap_or_default()
-            .iter()
-            .map(|variant| self.resolve(variant));
-        let mut words = Vec::new();
-        for variant in variants {
-            match &variant["const"] {
-                Value::String(word) => words.push(word.as_str()),
-                _ => words.extend(self.choices(variant)),
-            }
-        }
-        words
-    }
-
-    /// The schema itself or the one of its variants that is of type `name`.
-    fn variant(&self, schema: &'a Value, name: &str) -> Option<&'a Value> {
-        if is_type(schema, name) {
-            return Some(schema);
-        }
-        let mut variants = variants(schema)?
-            .iter()
-            .map(|variant| self.resolve(variant));
-        variants.find(|variant| is_type(variant, name))
-    }
-
-    fn allows_null(&self, schema: &'a Value) -> bool {
-        self.variant(schema, "null").is_some()
-    }
-
-    fn resolve(&self, schema: &'a Value) -> &'a Value {
-        match schema["$ref"].as_str() {
-            Some(reference) => self
-                .schema
-                .pointer(reference.trim_start_matches('#'))
-                .unwrap_or(schema),
-            None => schema,
-        }
-    }
-
-    fn section_keys(&self, here: &Value) -> SectionKeys {
-        let keys_of = |schema: &Value| {
-            let properties = schema["properties"].as_object();
-            properties
-                .into_iter()
-                .flatten()
-                .map(|(key, _)| key.clone())
-                .collect()
-        };
-        let sections = Section::ALL.map(|section| {
-            let property = &self.schema["properties"][section.key()];
-            let schema = match section {
-                Section::Root => self.schema,
-                Section::Datasets => self.resolve(&property["items"]),
-                _ => self.resolve(property),
-            };
-            (section, keys_of(schema))
-        });
-        SectionKeys {
-            sections: sections.to_vec(),
-            here: keys_of(here),
-        }
     }
 }
 
@@ -277,51 +120,6 @@ fn section_at(path: &str) -> Option<Section> {
     }
     let name = path.split_once('[').map_or(path, |(name, _)| name);
     Section::from_key(name).filter(|_| !path.contains('.'))
-}
-
-fn variants(schema: &Value) -> Option<&[Value]> {
-    let list = schema["anyOf"]
-        .as_array()
-        .or_else(|| schema["oneOf"].as_array());
-    list.map(Vec::as_slice)
-}
-
-fn is_type(schema: &Value, name: &str) -> bool {
-    match &schema["type"] {
-        Value::String(only) => only == name,
-        Value::Array(names) => names.iter().any(|known| known == name),
-        _ => false,
-    }
-}
-
-fn in_range(number: Option<f64>, schema: &Value) -> bool {
-    let Some(number) = number else { return false };
-    let holds = |key: &str, test: fn(&f64, &f64) -> bool| {
-        schema[key]
-            .as_f64()
-            .is_none_or(|bound| test(&number, &bound))
-    };
-    holds("minimum", f64::ge)
-        && holds("maximum", f64::le)
-        && holds("exclusiveMinimum", f64::gt)
-        && holds("exclusiveMaximum", f64::lt)
-}
-
-fn range_in_words(schema: &Value) -> String {
-    let words = [
-        ("minimum", "at least"),
-        ("exclusiveMinimum", "above"),
-        ("maximum", "at most"),
-        ("exclusiveMaximum", "below"),
-    ];
-    let bounds = words
-        .iter()
-        .filter_map(|(key, word)| Some(format!("{word} {}", schema.get(key)?)));
-    let bounds: Vec<String> = bounds.collect();
-    match bounds.is_empty() {
-        true => String::new(),
-        false => format!(", {}", bounds.join(" and ")),
-    }
 }
 
 #[cfg(test)]

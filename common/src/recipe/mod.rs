@@ -20,6 +20,7 @@ mod overrides;
 mod problem;
 mod resolve;
 mod resources;
+mod schema;
 mod section;
 mod source;
 mod suggest;
@@ -32,13 +33,13 @@ use std::ops::RangeInclusive;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use check::schema;
 pub use datasets::{DatasetSection, RowKind, SliceRange};
 pub use load::LoadedRecipe;
 pub use lora::{GradientCheckpointing, LoraInit, LoraSection, TargetModules};
 pub use model::{Dtype, ModelSection};
 pub use problem::{Problem, RecipeErrors};
 pub use resources::{ResourcesSection, WorkerRange};
+pub use schema::schema;
 pub use source::Format;
 pub use training::{BatchScaling, GradientReduction, LrSchedulerType, Optimizer, TrainingSection};
 

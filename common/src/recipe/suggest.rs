@@ -1,6 +1,6 @@
 //! What a user may have meant by a key that does not exist.
 
-use super::check::SectionKeys;
+use super::schema::SectionKeys;
 use super::section::Section;
 use super::{Problem, aliases};
 
