@@ -1,9 +1,10 @@
 //! Rotary position embedding: frequencies, and the angles of a packed batch.
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
 /// How positions turn into rotations.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RopeSpec {
     /// Base of the geometric series of frequencies.
     pub theta: f64,
@@ -12,7 +13,7 @@ pub struct RopeSpec {
 }
 
 /// Stretching of rotary frequencies.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// None.
     None,
@@ -32,6 +33,8 @@ pub enum RopeScaling {
         /// Context of the first training.
         original_context: f64,
     },
+    /// Each frequency divided by its own factor, one for each pair of a head's elements, as GGUF files store them.
+    Factors(Arc<[f32]>),
 }
 
 impl RopeSpec {
@@ -41,7 +44,7 @@ impl RopeSpec {
         (0..head_dim / 2)
             .map(|pair| {
                 let exponent = 2.0 * pair as f64 / head_dim as f64;
-                self.scaling.apply(1.0 / self.theta.powf(exponent)) as f32
+                self.scaling.apply(pair, 1.0 / self.theta.powf(exponent)) as f32
             })
             .collect()
     }
@@ -64,8 +67,8 @@ impl RopeSpec {
 }
 
 impl RopeScaling {
-    fn apply(self, frequency: f64) -> f64 {
-        match self {
+    fn apply(&self, pair: usize, frequency: f64) -> f64 {
+        match *self {
             Self::None => frequency,
             Self::Linear { factor } => frequency / factor,
             Self::Llama3 {
@@ -79,6 +82,7 @@ impl RopeScaling {
                 let smooth = smooth.clamp(0.0, 1.0);
                 frequency * ((1.0 - smooth) / factor + smooth)
             }
+            Self::Factors(ref factors) => frequency / f64::from(factors[pair]),
         }
     }
 }

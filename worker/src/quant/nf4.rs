@@ -253,6 +253,22 @@ impl Nf4Matrix {
 fn quantize_blocks(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
     let mut packed = vec![0_u8; values.len().div_ceil(2)];
     let mut magnitudes = vec![0.0_f32; values.len().div_ceil(BLOCK)];
+    quantize_blocks_into(values, &mut packed, &mut magnitudes);
+    (packed, magnitudes)
+}
+
+/// Quantizes a part of a matrix that begins with a block: codes, two a byte, and magnitudes, both `=`.
+///
+/// # Panics
+/// If `packed` or `magnitudes` does not have the length that `values` needs.
+pub fn quantize_blocks_into(values: &[f32], packed: &mut [u8], magnitudes: &mut [f32]) {
+    let (bytes, blocks) = (values.len().div_ceil(2), values.len().div_ceil(BLOCK));
+    assert_eq!(
+        (packed.len(), magnitudes.len()),
+        (bytes, blocks),
+        "lengths for {} values",
+        values.len()
+    );
     (values.par_chunks(BLOCK))
         .zip(packed.par_chunks_mut(BLOCK / 2))
         .zip(magnitudes.par_iter_mut())
@@ -265,7 +281,6 @@ fn quantize_blocks(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
                 *byte = (code(pair[0]) << 4) | code(pair.get(1).copied().unwrap_or(0.0));
             }
         });
-    (packed, magnitudes)
 }
 
 fn code_of(value: f32) -> u8 {

@@ -1,1 +1,137 @@
-//! Reads a base model: Hugging Face folders and GGUF files, streamed tensor by tensor.
+//! Base models from disk: a Hugging Face folder or a GGUF file → [`Spec`] and [`ModelWeights`].
+//!
+//! ```text
+//! path → location (which files) → config | gguf_spec (Spec) → folder | gguf (a source of rows) → assemble
+//! ```
+//!
+//! A source finds tensors by role, checks shape and format, and reads any range of rows as f32. Assembly quantizes
+//! those ranges, or stores them in 16 bits, as they come: no tensor exists in f32 as a whole, and no file is mapped, so
+//! that the peak while loading is the finished model and a few megabytes.
+
+mod assemble;
+mod bnb;
+mod config;
+mod context;
+mod digest;
+mod error;
+mod file;
+mod floats;
+mod folder;
+mod gguf;
+mod gguf_spec;
+mod location;
+mod names;
+mod report;
+mod safetensors;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Instant;
+
+use weft_common::gguf::GgufFile;
+use weft_common::id::Digest;
+
+pub use context::check_context;
+pub use digest::model_digest;
+pub use error::LoadError;
+pub use report::LoadReport;
+
+use super::{ModelWeights, Spec};
+use assemble::Assembly;
+use folder::Folder;
+use gguf::Gguf;
+use location::Location;
+
+/// How to load.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Quantize the linears to NF4, where they are not already. Otherwise they keep the format they are stored in.
+    pub load_in_4bit: bool,
+    /// The digest of this base model, if [`model_digest`] has been called already; else it is computed.
+    pub digest: Option<Digest>,
+}
+
+/// A base model in host memory.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// Dimensions and conventions.
+    pub spec: Spec,
+    /// All tensors.
+    pub weights: ModelWeights,
+    /// What [`model_digest`] says of the files.
+    pub digest: Digest,
+    /// What loading took.
+    pub report: LoadReport,
+}
+
+/// How far loading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Parameters loaded so far.
+    pub parameters_done: usize,
+    /// Parameters of the model.
+    pub parameters_total: usize,
+}
+
+/// Called after each matrix, from the loading thread.
+pub type LoadProgressFn<'a> = &'a dyn Fn(LoadProgress);
+
+/// What linears that the file does not hold in 4 bits become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Precision {
+    Nf4,
+    Stored,
+}
+
+/// Loads the base model at `path`. **Cost**: reads every file once, twice where the digest is not given.
+///
+/// # Errors
+/// Whatever is missing, damaged or not supported, by name; nothing is skipped.
+pub fn load(
+    path: &Path,
+    options: &LoadOptions,
+    progress: LoadProgressFn<'_>,
+) -> Result<LoadedModel, LoadError> {
+    let started = Instant::now();
+    let digest = options.digest.map_or_else(|| model_digest(path), Ok)?;
+    let precision = match options.load_in_4bit {
+        true => Precision::Nf4,
+        false => Precision::Stored,
+    };
+    let (spec, weights) = match Location::find(path)? {
+        Location::Folder { config, shards } => {
+            let spec = config::read_spec(&config)?;
+            let source = Folder::open(&shards)?;
+            let weights = Assembly::new(&source, &spec, precision, progress).run()?;
+            (spec, weights)
+        }
+        Location::Gguf(file) => {
+            let container = GgufFile::open(&file)?;
+            let spec = gguf_spec::read_spec(&container)?;
+            let source = Gguf::open(&container, &spec)?;
+            let weights = Assembly::new(&source, &spec, precision, progress).run()?;
+            (spec, weights)
+        }
+    };
+    let report = LoadReport::new(&weights, started.elapsed());
+    Ok(LoadedModel {
+        spec,
+        weights,
+        digest,
+        report,
+    })
+}
+
+/// Reads a base model's dimensions without its weights.
+///
+/// # Errors
+/// The path is no base model, or one of a family that is not supported.
+pub fn read_spec(path: &Path) -> Result<Spec, LoadError> {
+    match Location::find(path)? {
+        Location::Folder { config, .. } => config::read_spec(&config),
+        Location::Gguf(file) => gguf_spec::read_spec(&GgufFile::open(&file)?),
+    }
+}
