@@ -55,6 +55,9 @@ pub trait Ops: Send + Sync {
     /// `dst[..len] = src[..len]`.
     fn copy(&self, len: usize, src: &Self::Buf, dst: &mut Self::Buf);
 
+    /// `dst[offset..offset + len] = src[..len]`: appends to a cache.
+    fn copy_at(&self, len: usize, src: &Self::Buf, offset: usize, dst: &mut Self::Buf);
+
     /// `y_to += bias_o` for each of `tokens` rows.
     fn add_bias(&self, tokens: usize, bias_o: &Self::Buf, y_to: &mut Self::Buf);
 

@@ -1,7 +1,7 @@
 //! The base model's digest: equal on two machines only if both hold the same configuration and weights.
 //!
 //! A two-level tree, so that all cores hash: a file's digest is SHA-256 over its length and the SHA-256 of each of its
-//! 8 MiB chunks, the model's is SHA-256 over a tag and its files' digests in the order of their names. File names do not
+//! 1 MiB chunks, the model's is SHA-256 over a tag and its files' digests in the order of their names. File names do not
 //! count, nor does any file that does not shape the computation (tokenizers have a digest of their own).
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::error::LoadError;
 use super::file::RangeFile;
 use super::location::Location;
 
-const CHUNK_BYTES: u64 = 8 << 20;
+const CHUNK_BYTES: u64 = 1 << 20;
 const TAG: &[u8] = b"weft base model v1";
 
 /// Digests the base model at `path`. **Cost**: reads every weight file once, about 1 s per core for 1.5 GB.

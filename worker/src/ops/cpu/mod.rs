@@ -68,6 +68,10 @@ impl Ops for Cpu {
         dst[..len].copy_from_slice(&src[..len]);
     }
 
+    fn copy_at(&self, len: usize, src: &Vec<f32>, offset: usize, dst: &mut Vec<f32>) {
+        dst[offset..offset + len].copy_from_slice(&src[..len]);
+    }
+
     fn add_bias(&self, tokens: usize, bias_o: &Vec<f32>, y_to: &mut Vec<f32>) {
         elementwise::add_bias(tokens, bias_o, y_to);
     }
