@@ -1,6 +1,8 @@
 //! Loading holds the finished model and a few megabytes, whatever the checkpoint's size. One test, so that the process
 //! it measures does nothing else.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
