@@ -3,6 +3,7 @@
 pub mod accumulator;
 pub mod fixed_point;
 pub mod optimizer;
+pub mod session;
 pub mod sum_digest;
 
 mod batch;

@@ -1,0 +1,87 @@
+//! Why a checkpoint could not be written or read.
+
+use std::path::PathBuf;
+
+use safetensors::SafeTensorError;
+use weft_common::checkpoint::{Defect, Incompatible};
+use weft_common::id::Digest;
+use weft_common::storage::StorageError;
+
+/// Why a checkpoint could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file could not be written or read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The folder is not a complete checkpoint.
+    #[error("{} is not a complete checkpoint: {defect}", folder.display())]
+    Incomplete {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        defect: Defect,
+    },
+    /// It belongs to another recipe, model or dataset.
+    #[error(transparent)]
+    Incompatible(#[from] Incompatible),
+    /// A tensor file is damaged.
+    #[error("{file} is not a valid safetensors file: {source}; take an earlier checkpoint")]
+    Tensors {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        source: SafeTensorError,
+    },
+    /// A tensor file lacks a matrix.
+    #[error(
+        "{file} has no tensor `{tensor}`; it belongs to another adapter, take the checkpoint of this recipe"
+    )]
+    NoTensor {
+        /// The file.
+        file: &'static str,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor file holds something that the adapter does not have.
+    #[error(
+        "{file} has a tensor `{tensor}` that this adapter lacks; take the checkpoint of this recipe"
+    )]
+    UnknownTensor {
+        /// The file.
+        file: &'static str,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor has another format or shape.
+    #[error(
+        "{file}: tensor `{tensor}` is {found}, this adapter needs {expected}; take the checkpoint of this recipe"
+    )]
+    Mismatch {
+        /// The file.
+        file: &'static str,
+        /// The tensor.
+        tensor: String,
+        /// What is there.
+        found: String,
+        /// What is needed.
+        expected: String,
+    },
+    /// A JSON file is damaged.
+    #[error("{file} is damaged: {source}; take an earlier checkpoint")]
+    Json {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// All files are as they were written, but what they hold is not what the members agreed on.
+    #[error("the state in {} has digest {found}, its manifest says {expected}; take an earlier checkpoint", folder.display())]
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// Of what was read.
+        found: Digest,
+        /// What the manifest says.
+        expected: Digest,
+    },
+}

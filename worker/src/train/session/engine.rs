@@ -1,0 +1,209 @@
+//! The trainer as the agent drives it.
+
+use std::ops::Range;
+use std::path::Path;
+
+use tracing::warn;
+use weft_common::data::Row;
+use weft_common::id::Step;
+use weft_common::plan::SlotPlan;
+
+use super::Trainer;
+use super::snapshot::{self, internal};
+use crate::agent::{
+    Applied, Engine, EngineError, EngineInfo, ErrorKind, MemoryReport, Reduced, SlotOutcome,
+    Snapshot, SnapshotMeta, SumHealth,
+};
+use crate::collective::{Cancel, Collective};
+use crate::train::accumulator::Accumulator;
+use crate::train::fixed_point::{Flags, MAX_TERMS};
+use crate::train::optimizer::{UpdateScalars, clip_coefficient, global_norm};
+use crate::train::{GradSink, PackedBatch};
+
+impl Engine for Trainer {
+    fn info(&self) -> EngineInfo {
+        let params = self.grads.len() as u64;
+        EngineInfo {
+            device: self.device.clone(),
+            adapter_params: params,
+            base_params: self.model.spec().parameters() as u64,
+            model_digest: self.inputs.base_model,
+            state_digest: self.state.digest(),
+            memory: MemoryReport {
+                base_bytes: self.base_bytes,
+                adapter_bytes: params * size_of::<f32>() as u64,
+                optimizer_bytes: self.state.optimizer.state_bytes(),
+                accumulator_bytes: params * (size_of::<i64>() + size_of::<f32>()) as u64,
+                activation_bytes: self.activation_bytes,
+            },
+        }
+    }
+
+    fn compute_slot(
+        &mut self,
+        step: Step,
+        slot: &SlotPlan,
+        step_supervised: u64,
+    ) -> Result<SlotOutcome, EngineError> {
+        self.expect_step(step)?;
+        check_terms(slot)?;
+        self.summed = None;
+        let rows: Vec<Row> = slot.rows.iter().map(|&row| self.rows.row(row)).collect();
+        let batch = PackedBatch::from_rows(&rows);
+        check_counts(slot, &batch)?;
+        let scale = (1.0 / step_supervised.max(1) as f64) as f32;
+        let mut sink = Sink(&mut self.accumulator);
+        let loss = self
+            .pass
+            .forward_backward(&self.model, &self.state.adapter, &batch, scale, &mut sink)
+            .map_err(|error| EngineError::new(ErrorKind::Data, error))?;
+        Ok(SlotOutcome {
+            loss_sum: loss.loss_sum,
+            supervised: loss.supervised,
+            tokens: slot.tokens,
+            digest: self.accumulator.end_slot().into(),
+        })
+    }
+
+    fn reduce(
+        &mut self,
+        collective: &mut dyn Collective,
+        cancel: &Cancel,
+    ) -> Result<Reduced, EngineError> {
+        self.summed = None;
+        let sum = self
+            .accumulator
+            .reduce(collective, cancel, &mut self.grads)?;
+        self.summed = Some(sum);
+        Ok(Reduced {
+            digest: sum.digest.into(),
+            health: health(sum.flags),
+        })
+    }
+
+    fn apply(&mut self, step: Step) -> Result<Applied, EngineError> {
+        self.expect_step(step)?;
+        if self
+            .summed
+            .take()
+            .is_none_or(|sum| sum.flags != Flags::default())
+        {
+            return Err(internal(format!(
+                "step {step} was to be applied, but its gradient is not there or not finite"
+            )));
+        }
+        let grad_norm = global_norm(&self.grads);
+        let learning_rate = self.schedule.at(step);
+        let scalars = UpdateScalars {
+            learning_rate,
+            clip: clip_coefficient(grad_norm, self.recipe.training.max_grad_norm),
+        };
+        let state = &mut self.state;
+        state
+            .optimizer
+            .update(state.adapter.values_mut(), &self.grads, scalars);
+        state.progress.updates = state.optimizer.updates();
+        Ok(self.end_step(grad_norm, learning_rate))
+    }
+
+    fn skip(&mut self, step: Step) -> Result<Applied, EngineError> {
+        self.expect_step(step)?;
+        let flags = self.summed.take().map(|sum| sum.flags).unwrap_or_default();
+        warn!(
+            %step,
+            non_finite = flags.non_finite,
+            overflow = flags.overflow,
+            "the gradient is not finite; the step passes without an update"
+        );
+        self.state.progress.skipped_steps += 1;
+        Ok(self.end_step(0.0, self.schedule.at(step)))
+    }
+
+    fn drop_accumulator(&mut self) {
+        self.accumulator.clear();
+        self.summed = None;
+    }
+
+    fn snapshot(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn Snapshot>, EngineError> {
+        snapshot::take(self, meta)
+    }
+
+    fn restore(&mut self, dir: &Path) -> Result<Step, EngineError> {
+        let step = snapshot::restore(self, dir)?;
+        self.drop_accumulator();
+        Ok(step)
+    }
+}
+
+impl Trainer {
+    fn expect_step(&self, step: Step) -> Result<(), EngineError> {
+        let next = Step(self.state.progress.next_step);
+        if step == next {
+            return Ok(());
+        }
+        Err(internal(format!(
+            "step {step} was asked for, but the state is before step {next}"
+        )))
+    }
+
+    fn end_step(&mut self, grad_norm: f64, learning_rate: f64) -> Applied {
+        self.state.progress.next_step += 1;
+        self.accumulator.clear();
+        Applied {
+            grad_norm,
+            learning_rate,
+            state_digest: self.state.digest(),
+        }
+    }
+}
+
+/// Hands finished gradients to the accumulator.
+struct Sink<'a>(&'a mut Accumulator);
+
+impl GradSink for Sink<'_> {
+    fn accept(&mut self, range: Range<usize>, grad: &Vec<f32>) {
+        self.0.add(range.start, &grad[..range.len()]);
+    }
+}
+
+/// More terms than the integers are sized for could wrap.
+fn check_terms(slot: &SlotPlan) -> Result<(), EngineError> {
+    if slot.slot.0 < MAX_TERMS {
+        return Ok(());
+    }
+    Err(EngineError {
+        kind: ErrorKind::Recipe,
+        message: format!(
+            "a step is cut into more than {MAX_TERMS} micro-batches, the most that exact summation holds; raise \
+             training.per_device_train_batch_size or lower resources.workers.max"
+        ),
+    })
+}
+
+/// The plan was made from the same rows.
+fn check_counts(slot: &SlotPlan, batch: &PackedBatch) -> Result<(), EngineError> {
+    let (tokens, supervised) = (batch.len() as u64, batch.supervised());
+    if (tokens, supervised) == (slot.tokens, slot.supervised_tokens) {
+        return Ok(());
+    }
+    Err(EngineError {
+        kind: ErrorKind::Data,
+        message: format!(
+            "slot {} has {tokens} tokens, {supervised} supervised, but its plan says {} and {}; the prepared dataset \
+             is not the coordinator's, remove its cache folder",
+            slot.slot, slot.tokens, slot.supervised_tokens
+        ),
+    })
+}
+
+/// An infinity or NaN outweighs a value that is only too large.
+fn health(flags: Flags) -> SumHealth {
+    match flags {
+        Flags {
+            non_finite: 0,
+            overflow: 0,
+        } => SumHealth::Finite,
+        Flags { non_finite: 0, .. } => SumHealth::Overflow,
+        Flags { .. } => SumHealth::NonFinite,
+    }
+}
