@@ -10,7 +10,8 @@
 //! always ends, because the cycle it walks returns to the row it started from.
 
 /// Rounds of the network. Four make a pseudo-random permutation with ideal round functions (Luby and Rackoff); the
-/// round function here is a plain mixer and small tables have few bits, so more are taken; they cost little beside everything else that is done with a row.
+/// round function here is a plain mixer and small tables have few bits, so more are taken; they cost little beside
+/// everything else that is done with a row.
 const ROUNDS: usize = 10;
 
 /// The order of the rows in one epoch.

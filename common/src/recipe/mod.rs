@@ -13,6 +13,7 @@ mod check;
 mod datasets;
 mod digest;
 mod foreign;
+mod json;
 mod load;
 mod lora;
 mod model;

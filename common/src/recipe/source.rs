@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Number, Value};
 
-use super::Problem;
+use super::{Problem, json};
 
 /// The largest recipe that is read; anything above is some other file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -86,9 +86,7 @@ pub(super) fn parse(text: &str, format: Format) -> Result<Value, Problem> {
         )
     };
     match format {
-        Format::Json => {
-            serde_json::from_str(text).map_err(|error| syntax("JSON", error.to_string()))
-        }
+        Format::Json => json::parse(text).map_err(|error| syntax("JSON", error)),
         Format::Toml => toml::from_str::<toml::Table>(text)
             .map(|table| from_toml(toml::Value::Table(table)))
             .map_err(|error| syntax("TOML", error.to_string())),
@@ -195,10 +193,15 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_is_a_syntax_error_that_names_it() {
-        for (text, format) in [("r: 1\nr: 2", Format::Yaml), ("r = 1\nr = 2", Format::Toml)] {
+        let texts = [
+            ("rank: 1\nrank: 2", Format::Yaml),
+            ("rank = 1\nrank = 2", Format::Toml),
+            (r#"{"rank": 1, "rank": 2}"#, Format::Json),
+        ];
+        for (text, format) in texts {
             let problem = parse(text, format).unwrap_err().to_string();
             assert!(
-                problem.contains('r') && problem.contains("duplicate"),
+                problem.contains("rank") && problem.contains("duplicate"),
                 "{problem}"
             );
         }
