@@ -1,1 +1,3 @@
 //! Shards the dataset, schedules workers, commits steps.
+
+pub mod engine;

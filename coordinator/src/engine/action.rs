@@ -1,0 +1,189 @@
+//! What the engine wants done, in this order.
+
+use std::time::Duration;
+
+use weft_common::id::{Digest, Epoch, JobId, LeaseId, SlotId, Step, Term, WorkerId};
+use weft_common::wire::{
+    CheckpointRef, Command, EngineInfo, Heartbeat, Refusal, SlotOutcome, Update, Welcome,
+};
+
+use super::forming::WaitReason;
+use super::outcome::{JobOutcome, WorkerName};
+
+/// One effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Answer the hello of the event in hand.
+    AnswerHello(Result<Welcome, Refusal>),
+    /// Answer the submission of the event in hand.
+    AnswerSubmit(Result<(), SubmitRefusal>),
+    /// Prepare and plan the job's dataset.
+    PrepareData(JobId),
+    /// Tell a worker.
+    Send {
+        /// Whom.
+        to: WorkerId,
+        /// What.
+        command: Command,
+    },
+    /// Make the record durable, then say so.
+    AppendLedger {
+        /// Of which job.
+        job: JobId,
+        /// What is committed.
+        record: CommitRecord,
+    },
+    /// End a worker's session.
+    Hangup(WorkerId),
+    /// Tell people.
+    Notify(Notice),
+    /// Nothing is left to do: the coordinator ends.
+    Stop,
+}
+
+/// Why a job was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitRefusal {
+    /// One job at a time.
+    #[error("job {active} is active; wait for its end or cancel it")]
+    Busy {
+        /// The job that is.
+        active: JobId,
+    },
+    /// The coordinator ends.
+    #[error("coordinator is shutting down")]
+    ShuttingDown,
+}
+
+/// What a committed step consisted of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommitRecord {
+    /// The coordinator's incarnation.
+    pub term: Term,
+    /// The membership.
+    pub epoch: Epoch,
+    /// The step.
+    pub step: Step,
+    /// What happens to the sum.
+    pub update: Update,
+    /// Digest of the summed integers.
+    pub sum_digest: Digest,
+    /// Digest of adapter and optimizer state before the update.
+    pub state_digest: Digest,
+    /// The micro-batches, in slot order.
+    pub slots: Vec<AcceptedSlot>,
+}
+
+/// A micro-batch that counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AcceptedSlot {
+    /// Which.
+    pub slot: SlotId,
+    /// Who computed it.
+    pub worker: WorkerId,
+    /// Under which grant.
+    pub lease: LeaseId,
+    /// What came out.
+    pub outcome: SlotOutcome,
+}
+
+/// What people want to know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// A worker is attached.
+    WorkerJoined(WorkerName),
+    /// A worker is gone.
+    WorkerGone {
+        /// Which.
+        worker: WorkerName,
+        /// Why.
+        cause: String,
+    },
+    /// The job waits.
+    Waiting(WaitReason),
+    /// The members are connected; step `step` begins.
+    EpochFormed(EpochReport),
+    /// A step is committed and applied.
+    StepCommitted(StepReport),
+    /// A checkpoint is complete.
+    CheckpointSaved {
+        /// Which.
+        checkpoint: CheckpointRef,
+        /// Sum of its file sizes.
+        bytes: u64,
+        /// From the snapshot to the manifest.
+        elapsed: Duration,
+    },
+    /// A checkpoint could not be written; training goes on.
+    CheckpointFailed {
+        /// Which.
+        checkpoint: CheckpointRef,
+        /// What failed, the values, the remedy.
+        message: String,
+    },
+    /// The job finishes what it does and ends.
+    Draining(String),
+    /// The job is over.
+    Ended(JobOutcome),
+}
+
+/// A formed membership.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EpochReport {
+    /// Its generation.
+    pub epoch: Epoch,
+    /// The step that it starts with.
+    pub step: Step,
+    /// Steps of the whole job.
+    pub total_steps: u64,
+    /// Its members, in rank order.
+    pub members: Vec<(WorkerName, EngineInfo)>,
+}
+
+/// A committed and applied step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// The step.
+    pub step: Step,
+    /// The membership.
+    pub epoch: Epoch,
+    /// Members.
+    pub world: u32,
+    /// Mean loss over supervised tokens.
+    pub loss: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Whether the update was applied.
+    pub update: Update,
+    /// All tokens.
+    pub tokens: u64,
+    /// Supervised tokens.
+    pub supervised_tokens: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Pass over the data that the step's first row belongs to, from 0.
+    pub data_epoch: u32,
+    /// Digest of the state afterwards.
+    pub state_digest: Digest,
+    /// Where the time went.
+    pub timing: StepTiming,
+    /// Last signs of life of the members, in rank order.
+    pub members: Vec<Heartbeat>,
+}
+
+/// Where a step's time went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepTiming {
+    /// From the grants to the commit.
+    pub total: Duration,
+    /// Longest time that one member computed slots, including the previous step's update.
+    pub compute: Duration,
+    /// Longest time that one member reduced.
+    pub reduce: Duration,
+    /// Waiting for the ledger's disk; part of `control`.
+    pub ledger: Duration,
+    /// From the grants to the commit, less what the busiest member computed and reduced.
+    pub control: Duration,
+}

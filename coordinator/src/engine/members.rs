@@ -1,0 +1,115 @@
+//! The members of one epoch.
+
+use std::net::SocketAddr;
+
+use weft_common::id::{Rank, WorkerId};
+use weft_common::wire::{EngineInfo, Member, Membership, RejectReason};
+
+use super::outcome::WorkerName;
+
+/// The members of one epoch, in rank order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Members {
+    membership: Membership,
+    list: Vec<MemberRecord>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberRecord {
+    /// Who.
+    pub name: WorkerName,
+    /// Its engine, as it was when it got ready.
+    pub engine: EngineInfo,
+    /// Where its ring listens.
+    pub address: SocketAddr,
+}
+
+impl Members {
+    /// A new membership; ranks follow the order of `list`.
+    #[must_use]
+    pub fn new(membership: Membership, mut list: Vec<MemberRecord>) -> Self {
+        for (rank, member) in (0..).zip(&mut list) {
+            member.name.rank = Some(Rank(rank));
+        }
+        Self { membership, list }
+    }
+
+    /// Job, term and epoch.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// The members, in rank order.
+    #[must_use]
+    pub fn list(&self) -> &[MemberRecord] {
+        &self.list
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn world(&self) -> usize {
+        self.list.len()
+    }
+
+    /// How many, as messages carry it.
+    #[must_use]
+    pub fn world_u32(&self) -> u32 {
+        u32::try_from(self.list.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Their ids, in rank order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<WorkerId> {
+        self.list.iter().map(|member| member.name.worker).collect()
+    }
+
+    /// The member that is this worker.
+    #[must_use]
+    pub fn get(&self, worker: WorkerId) -> Option<&MemberRecord> {
+        self.list.iter().find(|member| member.name.worker == worker)
+    }
+
+    /// The members that are these workers.
+    #[must_use]
+    pub fn names(&self, workers: &[WorkerId]) -> Vec<WorkerName> {
+        let named = workers.iter().filter_map(|worker| self.get(*worker));
+        named.map(|member| member.name.clone()).collect()
+    }
+
+    /// The member that writes checkpoints: rank 0. Every member could, since all hold the same state.
+    #[must_use]
+    pub fn writer(&self) -> WorkerId {
+        self.list[0].name.worker
+    }
+
+    /// The members as they are told to each other.
+    #[must_use]
+    pub fn introductions(&self) -> Vec<Member> {
+        let introduce = |(rank, member): (u32, &MemberRecord)| Member {
+            worker: member.name.worker,
+            rank: Rank(rank),
+            address: member.address,
+        };
+        (0..).zip(&self.list).map(introduce).collect()
+    }
+
+    /// Checks that a report is of this membership and from one of its members.
+    ///
+    /// # Errors
+    /// What does not fit, outermost first.
+    pub fn fence(&self, worker: WorkerId, of: &Membership) -> Result<(), RejectReason> {
+        if of.job != self.membership.job {
+            Err(RejectReason::Job)
+        } else if of.term != self.membership.term {
+            Err(RejectReason::Term)
+        } else if of.epoch != self.membership.epoch {
+            Err(RejectReason::Epoch)
+        } else if self.get(worker).is_none() {
+            Err(RejectReason::Member)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! How jobs end, and why. Each reason's text names what happened, the values and the remedy.
+
+use std::fmt;
+use std::time::Duration;
+
+use weft_common::id::{Rank, SlotId, Step, WorkerId};
+use weft_common::wire::{CheckpointRef, ErrorKind, SumHealth};
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobOutcome {
+    /// Every step is committed and the final checkpoint is complete.
+    Succeeded {
+        /// Steps of the whole job.
+        steps: u64,
+        /// The final state.
+        checkpoint: CheckpointRef,
+    },
+    /// The job could not go on.
+    Failed {
+        /// Why.
+        reason: FailReason,
+        /// The newest complete checkpoint.
+        checkpoint: Option<CheckpointRef>,
+    },
+    /// Someone asked for it to end.
+    Cancelled {
+        /// The newest complete checkpoint.
+        checkpoint: Option<CheckpointRef>,
+    },
+}
+
+impl fmt::Display for JobOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Succeeded { steps, .. } => write!(f, "succeeded after {steps} steps"),
+            Self::Failed { reason, checkpoint } => {
+                write!(f, "failed: {reason}; ")?;
+                resume_hint(f, checkpoint.as_ref())
+            }
+            Self::Cancelled { checkpoint } => {
+                write!(f, "cancelled; ")?;
+                resume_hint(f, checkpoint.as_ref())
+            }
+        }
+    }
+}
+
+fn resume_hint(
+    f: &mut fmt::Formatter<'_>,
+    checkpoint: Option<&CheckpointRef>,
+) -> fmt::Result {
+    match checkpoint {
+        Some(at) => write!(
+            f,
+            "{} steps are saved in {}, resume continues from there",
+            at.next_step,
+            at.dir.display()
+        ),
+        None => f.write_str("no checkpoint was saved"),
+    }
+}
+
+/// A worker as people find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerName {
+    /// The process start.
+    pub worker: WorkerId,
+    /// Its host.
+    pub host: String,
+    /// Its device.
+    pub device: String,
+    /// Its rank, where it is a member.
+    pub rank: Option<Rank>,
+}
+
+impl fmt::Display for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} on host {}", self.worker, self.host)?;
+        match self.rank {
+            Some(rank) => write!(f, " (rank {rank}, {})", self.device),
+            None => write!(f, " ({})", self.device),
+        }
+    }
+}
+
+/// Why a worker is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LossCause {
+    /// Its session ended.
+    SessionLost(String),
+    /// Nothing was heard of it.
+    Silent(Duration),
+}
+
+impl fmt::Display for LossCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SessionLost(why) => write!(f, "its connection ended ({why})"),
+            Self::Silent(silence) => write!(f, "silent for {:.1} s", silence.as_secs_f64()),
+        }
+    }
+}
+
+/// What digests were compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// The frozen base, as loaded.
+    Model,
+    /// Adapter and optimizer state before the first step.
+    Start,
+    /// The summed gradient of a step.
+    Sum,
+    /// Adapter and optimizer state after a step.
+    State,
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "the base model they loaded",
+            Self::Start => "the state they start from",
+            Self::Sum => "the summed gradient",
+            Self::State => "the state after the update",
+        })
+    }
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FailReason {
+    /// The dataset could not be prepared.
+    #[error("{message}")]
+    Data {
+        /// What failed, the values, the remedy.
+        message: String,
+    },
+    /// Workers did not come, or did not get ready.
+    #[error(
+        "only {ready} of {needed} workers were ready after {:.0} s ({attached} attached); start more workers, or lower \
+         resources.workers.min", waited.as_secs_f64()
+    )]
+    NotEnoughWorkers {
+        /// The minimum.
+        needed: u32,
+        /// Those ready.
+        ready: u32,
+        /// Those attached, ready or not.
+        attached: u32,
+        /// The deadline that passed.
+        waited: Duration,
+    },
+    /// Members could not reach each other.
+    #[error(
+        "{silent} did not connect to its peers within {:.0} s; check that workers can reach each other's ring ports",
+        waited.as_secs_f64()
+    )]
+    NotConnected {
+        /// The first that is missing.
+        silent: Box<WorkerName>,
+        /// The deadline that passed.
+        waited: Duration,
+    },
+    /// A member is gone.
+    #[error("lost {worker} in step {step}{}: {cause}", last_slot(*.slot))]
+    WorkerLost {
+        /// Which.
+        worker: Box<WorkerName>,
+        /// The step that was being computed.
+        step: Step,
+        /// The last slot it was given.
+        slot: Option<SlotId>,
+        /// How it was noticed.
+        cause: LossCause,
+    },
+    /// A member asked to be let go.
+    #[error("{worker} was told to stop ({reason})")]
+    WorkerLeft {
+        /// Which.
+        worker: Box<WorkerName>,
+        /// Why.
+        reason: String,
+    },
+    /// A worker cannot go on.
+    #[error("{worker}: {message}")]
+    WorkerFailed {
+        /// Which.
+        worker: Box<WorkerName>,
+        /// What kind of failure.
+        kind: ErrorKind,
+        /// What failed, the values, the remedy.
+        message: String,
+    },
+    /// Members that must agree bit for bit do not.
+    #[error(
+        "workers disagree on {what} at step {step}; odd: {}; check that host's memory and that all hosts have the \
+         same model files and CPU features", names(.odd)
+    )]
+    Disagreement {
+        /// What was compared.
+        what: Compared,
+        /// Where.
+        step: Step,
+        /// Those outside the majority; all where there is none.
+        odd: Vec<WorkerName>,
+    },
+    /// A worker restored another step than the one asked for.
+    #[error("{worker} restored step {found} where step {wanted} was asked for; the checkpoint folder is not what it says")]
+    WrongStep {
+        /// Which.
+        worker: Box<WorkerName>,
+        /// Asked for.
+        wanted: Step,
+        /// Restored.
+        found: Step,
+    },
+    /// The summed gradient cannot be used.
+    #[error("the gradient of step {step} {}; lower training.learning_rate or check the data of that step", unhealthy(*.health))]
+    NonFinite {
+        /// Where.
+        step: Step,
+        /// What is wrong with it.
+        health: SumHealth,
+    },
+    /// A commit could not be made durable.
+    #[error("step {step} could not be recorded in the ledger: {message}")]
+    Ledger {
+        /// Which.
+        step: Step,
+        /// What the disk said.
+        message: String,
+    },
+    /// The final checkpoint could not be written.
+    #[error("the final checkpoint could not be written: {message}")]
+    Checkpoint {
+        /// What kind of failure.
+        kind: ErrorKind,
+        /// What failed, the values, the remedy.
+        message: String,
+    },
+}
+
+fn last_slot(slot: Option<SlotId>) -> String {
+    slot.map_or_else(String::new, |slot| format!(" with slot {slot}"))
+}
+
+fn names(odd: &[WorkerName]) -> String {
+    let names: Vec<String> = odd.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+fn unhealthy(health: SumHealth) -> &'static str {
+    match health {
+        SumHealth::Finite => "is finite",
+        SumHealth::NonFinite => "is infinite or not a number",
+        SumHealth::Overflow => "exceeds the fixed-point range",
+    }
+}
