@@ -1,3 +1,26 @@
 //! Shards the dataset, schedules workers, commits steps.
+//!
+//! [`engine`] decides, and touches nothing. The driver is the one task that owns it: it selects one event, applies it
+//! and performs the actions. The services and [`CoordinatorHandle`] only send events to the driver. The coordinator is
+//! never on the data path.
 
+mod config;
+mod data_source;
+mod driver;
 pub mod engine;
+mod handle;
+mod ledger_thread;
+mod rpc;
+mod server;
+mod term;
+mod view;
+
+pub use config::{BindError, CoordinatorConfig, JobSpec, SubmitError};
+pub use data_source::{DataSource, PreparedData};
+pub use engine::{
+    EpochReport, FailReason, JobOutcome, Limits, Notice, OnNonFinite, StepReport, StepTiming,
+    SubmitRefusal, WaitReason, WorkerName,
+};
+pub use handle::{CoordinatorHandle, JobHandle, Notices, RunningCoordinator};
+pub use server::Coordinator;
+pub use view::{JobPhase, JobView};

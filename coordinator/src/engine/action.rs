@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use weft_common::id::{Digest, Epoch, JobId, LeaseId, SlotId, Step, Term, WorkerId};
+use weft_common::id::{Digest, Epoch, JobId, SlotId, Step, WorkerId};
+use weft_common::ledger::CommitRecord;
 use weft_common::wire::{
-    CheckpointRef, Command, EngineInfo, Heartbeat, Refusal, SlotOutcome, Update, Welcome,
+    CheckpointRef, Command, DatasetRef, EngineInfo, Heartbeat, Refusal, SlotOutcome, Update,
+    Welcome,
 };
 
 use super::forming::WaitReason;
@@ -55,25 +57,6 @@ pub enum SubmitRefusal {
     ShuttingDown,
 }
 
-/// What a committed step consisted of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CommitRecord {
-    /// The coordinator's incarnation.
-    pub term: Term,
-    /// The membership.
-    pub epoch: Epoch,
-    /// The step.
-    pub step: Step,
-    /// What happens to the sum.
-    pub update: Update,
-    /// Digest of the summed integers.
-    pub sum_digest: Digest,
-    /// Digest of adapter and optimizer state before the update.
-    pub state_digest: Digest,
-    /// The micro-batches, in slot order.
-    pub slots: Vec<AcceptedSlot>,
-}
-
 /// A micro-batch that counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AcceptedSlot {
@@ -81,8 +64,6 @@ pub struct AcceptedSlot {
     pub slot: SlotId,
     /// Who computed it.
     pub worker: WorkerId,
-    /// Under which grant.
-    pub lease: LeaseId,
     /// What came out.
     pub outcome: SlotOutcome,
 }
@@ -98,6 +79,17 @@ pub enum Notice {
         worker: WorkerName,
         /// Why.
         cause: String,
+    },
+    /// The dataset is prepared and cut into steps.
+    Planned {
+        /// The prepared dataset.
+        dataset: DatasetRef,
+        /// Steps of the whole job.
+        total_steps: u64,
+        /// Steps of one pass over the data.
+        steps_per_epoch: u64,
+        /// The first step to run.
+        start: Step,
     },
     /// The job waits.
     Waiting(WaitReason),

@@ -86,7 +86,10 @@ mod tests {
     #[test]
     fn the_odd_one_of_three_is_named() {
         let odd = vec![WorkerId::from_number(1)];
-        assert_eq!(ballot(&["a", "b", "a"]).verdict(3), BallotVerdict::Split(odd));
+        assert_eq!(
+            ballot(&["a", "b", "a"]).verdict(3),
+            BallotVerdict::Split(odd)
+        );
     }
 
     #[test]
@@ -100,6 +103,9 @@ mod tests {
         let mut ballot = ballot(&["a"]);
         let again = ballot.cast(WorkerId::from_number(0), Digest::of(b"b"));
         assert_eq!(again, Err(RejectReason::Phase));
-        assert_eq!(ballot.verdict(1), BallotVerdict::Unanimous(Digest::of(b"a")));
+        assert_eq!(
+            ballot.verdict(1),
+            BallotVerdict::Unanimous(Digest::of(b"a"))
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! The commit: the record is durable, so every member may apply the step.
 
 use weft_common::id::{Digest, Step};
+use weft_common::ledger::CommitRecord;
 use weft_common::time::Timestamp;
-use weft_common::wire::{Command, Commit};
+use weft_common::wire::{Command, Commit, Update};
 
-use super::action::{CommitRecord, StepReport};
+use super::action::StepReport;
 use super::applied::Applying;
 use super::context::Context;
 use super::draining::{DrainCause, Draining};
@@ -21,16 +22,21 @@ impl Running {
         step: Step,
         cx: &mut Context<'_>,
     ) -> JobState {
-        let Phase::Committing { record, since } = &self.round.phase else {
+        let Phase::Committing {
+            record,
+            update,
+            since,
+        } = &self.round.phase
+        else {
             return JobState::Running(self);
         };
         if record.step != step {
             return JobState::Running(self);
         }
-        let report = self.report(record, *since, cx);
+        let report = self.report(record, *update, *since, cx);
         let commit = Commit {
             round: self.current(),
-            update: record.update,
+            update: *update,
             next: None,
         };
         self.applying = Some(Applying::new(report));
@@ -77,8 +83,14 @@ impl Running {
     }
 
     /// What people will be told; what only members know is filled in once they have applied the step.
-    fn report(&self, record: &CommitRecord, since: Timestamp, cx: &Context<'_>) -> StepReport {
-        let size = &self.round.size;
+    fn report(
+        &self,
+        record: &CommitRecord,
+        update: Update,
+        since: Timestamp,
+        cx: &Context<'_>,
+    ) -> StepReport {
+        let plan = &self.round.plan;
         StepReport {
             step: record.step,
             epoch: record.epoch,
@@ -86,11 +98,11 @@ impl Running {
             loss: mean_loss(&record.slots),
             grad_norm: 0.0,
             learning_rate: 0.0,
-            update: record.update,
-            tokens: size.tokens,
-            supervised_tokens: size.supervised_tokens,
-            rows: size.rows,
-            data_epoch: size.data_epoch,
+            update,
+            tokens: plan.tokens(),
+            supervised_tokens: plan.supervised_tokens(),
+            rows: plan.rows() as u64,
+            data_epoch: plan.data_epoch,
             state_digest: Digest([0; 32]),
             timing: self.round.timing(since, cx.now),
             members: Vec::new(),

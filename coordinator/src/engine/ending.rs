@@ -1,9 +1,7 @@
 //! How every job ends: workers are released, people are told.
 
 use weft_common::id::{Epoch, WorkerId};
-use weft_common::wire::{
-    self, CheckpointRef, Command, EndJob, Membership, RejectReason, Round,
-};
+use weft_common::wire::{self, CheckpointRef, Command, EndJob, Membership, RejectReason, Round};
 
 use super::action::Notice;
 use super::context::Context;

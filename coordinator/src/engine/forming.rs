@@ -5,11 +5,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weft_common::id::{Digest, Epoch, WorkerId};
+use weft_common::id::{Epoch, WorkerId};
 use weft_common::time::Timestamp;
-use weft_common::wire::{
-    self, Command, FormEpoch, Membership, Prepare, Prepared, RejectReason,
-};
+use weft_common::wire::{self, Command, FormEpoch, Membership, Prepare, Prepared, RejectReason};
 
 use super::action::Notice;
 use super::ballot::{Ballot, BallotVerdict};
@@ -89,6 +87,12 @@ impl fmt::Display for WaitReason {
 impl Forming {
     /// Asks workers to load the job. A job whose steps are all committed already is over.
     pub(super) fn begin(terms: &JobTerms, data: Arc<RunData>, cx: &mut Context<'_>) -> JobState {
+        cx.notify(Notice::Planned {
+            dataset: data.dataset.clone(),
+            total_steps: data.total_steps(),
+            steps_per_epoch: data.planner.steps_per_epoch(),
+            start: terms.start(),
+        });
         if let Some(checkpoint) = finished(terms, &data) {
             let steps = data.total_steps();
             return ending::end(terms, JobOutcome::Succeeded { steps, checkpoint }, cx);
@@ -104,12 +108,7 @@ impl Forming {
         forming.gather(terms, cx)
     }
 
-    pub(super) fn step(
-        self,
-        terms: &JobTerms,
-        event: JobEvent,
-        cx: &mut Context<'_>,
-    ) -> JobState {
+    pub(super) fn step(self, terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobState {
         match event {
             JobEvent::WorkerAttached(_) => self.gather(terms, cx),
             JobEvent::WorkerGone(loss) => self.worker_gone(terms, loss, cx),
@@ -368,22 +367,24 @@ fn prepare(terms: &JobTerms, data: &RunData, cx: &Context<'_>) -> Command {
 
 /// Members must hold the same base and start from the same state, or their gradients mean nothing to each other.
 fn disagreement(terms: &JobTerms, members: &Members) -> Option<FailReason> {
-    let compared: [(Compared, fn(&MemberRecord) -> Digest); 2] = [
-        (Compared::Model, |member| member.engine.model_digest),
-        (Compared::Start, |member| member.engine.state_digest),
-    ];
-    compared.into_iter().find_map(|(what, digest_of)| {
-        let mut ballot = Ballot::default();
-        for member in members.list() {
-            ballot.cast(member.name.worker, digest_of(member)).ok()?;
-        }
-        match ballot.verdict(members.world()) {
-            BallotVerdict::Split(odd) => Some(FailReason::Disagreement {
-                what,
-                step: terms.start(),
-                odd: members.names(&odd),
-            }),
-            BallotVerdict::Open | BallotVerdict::Unanimous(_) => None,
-        }
-    })
+    [Compared::Model, Compared::Start]
+        .into_iter()
+        .find_map(|what| {
+            let mut ballot = Ballot::default();
+            for member in members.list() {
+                let digest = match what {
+                    Compared::Model => member.engine.model_digest,
+                    Compared::Start | Compared::Sum | Compared::State => member.engine.state_digest,
+                };
+                ballot.cast(member.name.worker, digest).ok()?;
+            }
+            match ballot.verdict(members.world()) {
+                BallotVerdict::Split(odd) => Some(FailReason::Disagreement {
+                    what,
+                    step: terms.start(),
+                    odd: members.names(&odd),
+                }),
+                BallotVerdict::Open | BallotVerdict::Unanimous(_) => None,
+            }
+        })
 }

@@ -32,9 +32,17 @@ fn demand(holds: bool, what: impl FnOnce() -> String, found: &mut Vec<String>) {
 
 /// Members are alive, of this term, and at least one.
 fn check_members(engine: &Engine, members: &Members, found: &mut Vec<String>) {
-    demand(members.world() > 0, || "an epoch has no members".into(), found);
+    demand(
+        members.world() > 0,
+        || "an epoch has no members".into(),
+        found,
+    );
     let term = members.membership().term;
-    demand(term == engine.term, || format!("members of term {term}"), found);
+    demand(
+        term == engine.term,
+        || format!("members of term {term}"),
+        found,
+    );
     for id in members.ids() {
         let alive = engine.fleet.get(id).is_some();
         demand(alive, || format!("member {id} is not in the fleet"), found);
@@ -42,18 +50,18 @@ fn check_members(engine: &Engine, members: &Members, found: &mut Vec<String>) {
 }
 
 fn check_running(running: &Running, found: &mut Vec<String>) {
-    let size = &running.round.size;
+    let (step, plan) = (running.round.step(), &running.round.plan);
     let total = running.data.total_steps();
     demand(
-        size.step.0 < total,
-        || format!("step {} of {total} is in hand", size.step),
+        step.0 < total,
+        || format!("step {} of {total} is in hand", step),
         found,
     );
     match &running.round.phase {
         Phase::Leasing(book) => {
             demand(
-                book.step() == size.step,
-                || format!("leases of step {} in step {}", book.step(), size.step),
+                book.step() == step,
+                || format!("leases of step {} in step {}", book.step(), step),
                 found,
             );
             for (slot, places) in book.places() {
@@ -73,16 +81,21 @@ fn check_running(running: &Running, found: &mut Vec<String>) {
         } => {
             let supervised: u64 = accepted.iter().map(|a| a.outcome.supervised).sum();
             demand(
-                supervised == size.supervised_tokens,
-                || format!("sealed {supervised} of {} supervised tokens", size.supervised_tokens),
+                supervised == plan.supervised_tokens(),
+                || {
+                    format!(
+                        "sealed {supervised} of {} supervised tokens",
+                        plan.supervised_tokens()
+                    )
+                },
                 found,
             );
             let strangers = ballot.voters().any(|id| running.members.get(id).is_none());
             demand(!strangers, || "a stranger voted".into(), found);
         }
         Phase::Committing { record, .. } => demand(
-            record.step == size.step,
-            || format!("commits step {} in step {}", record.step, size.step),
+            record.step == step,
+            || format!("commits step {} in step {}", record.step, step),
             found,
         ),
     }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use weft_common::id::{Step, WorkerId};
-use weft_common::plan::StepPlanner;
+use weft_common::plan::{LrSchedule, StepPlanner};
 use weft_common::wire::{self, DatasetRef};
 
 use super::action::Action;
@@ -57,6 +57,8 @@ pub struct RunData {
     pub dataset: DatasetRef,
     /// The plan of each step.
     pub planner: StepPlanner,
+    /// The learning rate of each step, for the ledger.
+    pub schedule: LrSchedule,
 }
 
 impl RunData {

@@ -5,6 +5,7 @@
 //! one while the other's report travels; at the tail it holds one, so that nobody sits on work that an idle one could do.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use weft_common::id::{LeaseId, SlotId, Step, WorkerId};
 use weft_common::plan::{SlotPlan, StepPlan};
@@ -29,7 +30,7 @@ impl LeaseIds {
 /// The slots of one step on their way from the pool to accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseBook {
-    plan: StepPlan,
+    plan: Arc<StepPlan>,
     pool: VecDeque<SlotId>,
     leases: BTreeMap<LeaseId, Grant>,
     accepted: BTreeMap<SlotId, AcceptedSlot>,
@@ -56,19 +57,13 @@ pub enum Acceptance {
 impl LeaseBook {
     /// All slots of `plan` in the pool.
     #[must_use]
-    pub fn new(plan: StepPlan) -> Self {
+    pub fn new(plan: Arc<StepPlan>) -> Self {
         Self {
             pool: plan.slots.iter().map(|slot| slot.slot).collect(),
             plan,
             leases: BTreeMap::new(),
             accepted: BTreeMap::new(),
         }
-    }
-
-    /// The step's plan.
-    #[must_use]
-    pub fn plan(&self) -> &StepPlan {
-        &self.plan
     }
 
     /// The step.
@@ -139,7 +134,6 @@ impl LeaseBook {
             AcceptedSlot {
                 slot: done.slot,
                 worker,
-                lease: done.lease,
                 outcome: done.outcome,
             },
         );
@@ -156,12 +150,6 @@ impl LeaseBook {
     pub fn last_slot_of(&self, worker: WorkerId) -> Option<SlotId> {
         let mut held = self.leases.values().filter(|g| g.worker == worker);
         held.next_back().map(|grant| grant.slot)
-    }
-
-    /// Whether the slot counts already.
-    #[must_use]
-    pub fn is_accepted(&self, slot: SlotId) -> bool {
-        self.accepted.contains_key(&slot)
     }
 
     /// Hands over those that count, in slot order.

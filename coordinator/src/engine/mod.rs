@@ -31,7 +31,7 @@ use weft_common::time::Timestamp;
 use weft_common::wire::{self, Command, Hello, Refusal};
 
 pub use action::{
-    AcceptedSlot, Action, CommitRecord, EpochReport, Notice, StepReport, StepTiming, SubmitRefusal,
+    AcceptedSlot, Action, EpochReport, Notice, StepReport, StepTiming, SubmitRefusal,
 };
 pub use draining::DrainCause;
 pub use event::Event;
@@ -158,7 +158,10 @@ impl Engine {
             out.push(Action::Hangup(worker));
             return;
         }
-        let name = self.fleet.get(worker).map(|record| record.name(worker, None));
+        let name = self
+            .fleet
+            .get(worker)
+            .map(|record| record.name(worker, None));
         out.extend(name.map(|name| Action::Notify(Notice::WorkerJoined(name))));
         self.tell_job(JobEvent::WorkerAttached(worker), now, out);
     }
@@ -183,13 +186,7 @@ impl Engine {
         }
     }
 
-    fn lose(
-        &mut self,
-        worker: WorkerId,
-        cause: LossCause,
-        now: Timestamp,
-        out: &mut Vec<Action>,
-    ) {
+    fn lose(&mut self, worker: WorkerId, cause: LossCause, now: Timestamp, out: &mut Vec<Action>) {
         let Some(record) = self.fleet.remove(worker) else {
             return;
         };

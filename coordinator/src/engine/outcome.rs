@@ -46,10 +46,7 @@ impl fmt::Display for JobOutcome {
     }
 }
 
-fn resume_hint(
-    f: &mut fmt::Formatter<'_>,
-    checkpoint: Option<&CheckpointRef>,
-) -> fmt::Result {
+fn resume_hint(f: &mut fmt::Formatter<'_>, checkpoint: Option<&CheckpointRef>) -> fmt::Result {
     match checkpoint {
         Some(at) => write!(
             f,
@@ -205,7 +202,9 @@ pub enum FailReason {
         odd: Vec<WorkerName>,
     },
     /// A worker restored another step than the one asked for.
-    #[error("{worker} restored step {found} where step {wanted} was asked for; the checkpoint folder is not what it says")]
+    #[error(
+        "{worker} restored step {found} where step {wanted} was asked for; the checkpoint folder is not what it says"
+    )]
     WrongStep {
         /// Which.
         worker: Box<WorkerName>,

@@ -1,22 +1,24 @@
 //! One step on its way to its commit: leasing, then reducing, then waiting for the ledger.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_common::id::{Step, WorkerId};
+use weft_common::ledger::{CommitRecord, SlotRecord};
 use weft_common::plan::StepPlan;
 use weft_common::time::Timestamp;
-use weft_common::wire::SumHealth;
+use weft_common::wire::{SumHealth, Update};
 
-use super::action::{AcceptedSlot, CommitRecord, StepTiming};
+use super::action::{AcceptedSlot, StepTiming};
 use super::ballot::Ballot;
 use super::lease::LeaseBook;
 
 /// One step on its way to its commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepRound {
-    /// Size of the step.
-    pub size: StepSize,
+    /// What it consists of.
+    pub plan: Arc<StepPlan>,
     /// How far it is.
     pub phase: Phase,
     /// When its first slots were granted.
@@ -45,45 +47,21 @@ pub enum Phase {
     Committing {
         /// The record.
         record: CommitRecord,
+        /// What happens to the sum.
+        update: Update,
         /// Since when.
         since: Timestamp,
     },
-}
-
-/// How much a step holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepSize {
-    /// The step.
-    pub step: Step,
-    /// Pass over the data, from 0.
-    pub data_epoch: u32,
-    /// Rows.
-    pub rows: u64,
-    /// Tokens.
-    pub tokens: u64,
-    /// Supervised tokens.
-    pub supervised_tokens: u64,
-}
-
-impl StepSize {
-    fn of(plan: &StepPlan) -> Self {
-        Self {
-            step: plan.step,
-            data_epoch: plan.data_epoch,
-            rows: plan.rows() as u64,
-            tokens: plan.tokens(),
-            supervised_tokens: plan.supervised_tokens(),
-        }
-    }
 }
 
 impl StepRound {
     /// The step's beginning: everything in the pool.
     #[must_use]
     pub fn new(plan: StepPlan, now: Timestamp) -> Self {
+        let plan = Arc::new(plan);
         Self {
-            size: StepSize::of(&plan),
-            phase: Phase::Leasing(LeaseBook::new(plan)),
+            phase: Phase::Leasing(LeaseBook::new(plan.clone())),
+            plan,
             started: now,
             computing: BTreeMap::new(),
             reducing: BTreeMap::new(),
@@ -95,12 +73,18 @@ impl StepRound {
         *self.computing.entry(worker).or_default() += elapsed;
     }
 
+    /// The step.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.plan.step
+    }
+
     /// Takes the accepted slots out of the phase that held them, when it is left.
     pub(super) fn take_accepted(&mut self) -> Vec<AcceptedSlot> {
         match &mut self.phase {
             Phase::Leasing(book) => book.take_accepted(),
             Phase::Reducing { accepted, .. } => std::mem::take(accepted),
-            Phase::Committing { record, .. } => std::mem::take(&mut record.slots),
+            Phase::Committing { .. } => Vec::new(),
         }
     }
 
@@ -110,11 +94,10 @@ impl StepRound {
         let busy = |(worker, computing): (&WorkerId, &Duration)| {
             *computing + self.reducing.get(worker).copied().unwrap_or_default()
         };
-        let all = self.reducing.iter().map(|(worker, reducing)| {
-            self.computing
-                .get_key_value(worker)
-                .map_or(*reducing, busy)
-        });
+        let all = self
+            .reducing
+            .iter()
+            .map(|(worker, reducing)| self.computing.get_key_value(worker).map_or(*reducing, busy));
         let busiest = all.max().unwrap_or_default();
         let total = now.since(self.started);
         StepTiming {
@@ -130,8 +113,8 @@ impl StepRound {
 /// Mean loss over supervised tokens; slots are added in slot order, so that the figure does not depend on who computed
 /// which.
 #[must_use]
-pub(super) fn mean_loss(slots: &[AcceptedSlot]) -> f64 {
-    let loss_sum: f64 = slots.iter().map(|slot| slot.outcome.loss_sum).sum();
-    let supervised: u64 = slots.iter().map(|slot| slot.outcome.supervised).sum();
+pub(super) fn mean_loss(slots: &[SlotRecord]) -> f64 {
+    let loss_sum: f64 = slots.iter().map(|slot| slot.loss_sum).sum();
+    let supervised: u64 = slots.iter().map(|slot| slot.supervised_tokens).sum();
     loss_sum / supervised.max(1) as f64
 }

@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use weft_common::id::{Digest, SlotId, Step, WorkerId};
+use weft_common::ledger::{self, CommitRecord, SlotRecord};
 use weft_common::wire::{
     self, AppliedReport, Command, Lease, LeasedSlot, ReducedReport, RejectReason, Round, SlotDone,
     SumHealth,
 };
 
-use super::action::{Action, AcceptedSlot, CommitRecord, EpochReport, Notice};
+use super::action::{Action, EpochReport, Notice};
 use super::applied::{AppliedVerdict, Applying};
 use super::ballot::{Ballot, BallotVerdict};
 use super::checkpoints::CheckpointBook;
@@ -43,6 +44,8 @@ pub struct Running {
     pub applying: Option<Applying>,
     /// Digest of adapter and optimizer state before the step in hand; of the start while `applying` says otherwise.
     pub state_digest: Digest,
+    /// Gradient norm of the step before, once it is applied; 0 before the first.
+    pub grad_norm: f64,
     /// Its checkpoints.
     pub checkpoints: CheckpointBook,
     /// Why it stops after the step in hand.
@@ -73,6 +76,7 @@ impl Running {
             data,
             members,
             applying: None,
+            grad_norm: 0.0,
             checkpoints: CheckpointBook::starting_with(terms.resume.clone()),
             drain: None,
         };
@@ -134,9 +138,9 @@ impl Running {
                 self.member_failed(terms, worker, failed, cx)
             }
             wire::Event::Leave { reason } => self.leave(worker, reason, cx),
-            wire::Event::Heartbeat(_)
-            | wire::Event::Prepared(_)
-            | wire::Event::EpochReady(_) => JobState::Running(self),
+            wire::Event::Heartbeat(_) | wire::Event::Prepared(_) | wire::Event::EpochReady(_) => {
+                JobState::Running(self)
+            }
         }
     }
 
@@ -171,7 +175,7 @@ impl Running {
     fn lease_next(&mut self, worker: WorkerId, cx: &mut Context<'_>) {
         let world = self.members.world();
         let round = self.current();
-        let step_supervised = self.round.size.supervised_tokens;
+        let step_supervised = self.round.plan.supervised_tokens();
         if let Phase::Leasing(book) = &mut self.round.phase {
             let next = book.grant_one(worker, world, cx.lease_ids);
             let lease = next.map(|slot| lease(round, step_supervised, vec![slot]));
@@ -244,7 +248,7 @@ impl Running {
         health: SumHealth,
         cx: &mut Context<'_>,
     ) -> JobState {
-        let step = self.round.size.step;
+        let step = self.round.step();
         let update = match (health, terms.on_non_finite) {
             (SumHealth::Finite, _) => wire::Update::Apply,
             (SumHealth::NonFinite | SumHealth::Overflow, OnNonFinite::Skip) => wire::Update::Skip,
@@ -252,24 +256,52 @@ impl Running {
                 return self.fail(terms, FailReason::NonFinite { step, health }, cx);
             }
         };
-        let record = CommitRecord {
-            term: cx.term,
-            epoch: self.members.membership().epoch,
-            step,
-            update,
-            sum_digest,
-            state_digest: self.state_digest,
-            slots: self.round.take_accepted(),
-        };
+        let record = self.record(update, sum_digest, cx);
         cx.act(Action::AppendLedger {
             job: terms.id.clone(),
             record: record.clone(),
         });
         self.round.phase = Phase::Committing {
             record,
+            update,
             since: cx.now,
         };
         JobState::Running(self)
+    }
+
+    fn record(
+        &mut self,
+        update: wire::Update,
+        gradient_digest: Digest,
+        cx: &Context<'_>,
+    ) -> CommitRecord {
+        let step = self.round.step();
+        let accepted = self.round.take_accepted();
+        let planned = self.round.plan.slots.iter().zip(accepted);
+        CommitRecord {
+            step,
+            data_epoch: self.round.plan.data_epoch,
+            term: cx.term,
+            epoch: self.members.membership().epoch,
+            slots: planned
+                .map(|(plan, done)| {
+                    SlotRecord::new(
+                        plan,
+                        done.worker,
+                        done.outcome.loss_sum,
+                        done.outcome.digest,
+                    )
+                })
+                .collect(),
+            gradient_digest,
+            state_digest: self.state_digest,
+            update: match update {
+                wire::Update::Apply => ledger::Update::Apply,
+                wire::Update::Skip => ledger::Update::Skip,
+            },
+            learning_rate: self.data.schedule.at(step),
+            previous_grad_norm: self.grad_norm,
+        }
     }
 
     fn applied(
@@ -291,18 +323,16 @@ impl Running {
         self.round.computed(worker, report.elapsed);
         match applying.take(worker, report, &self.members, cx) {
             AppliedVerdict::Open(applying) => self.applying = Some(applying),
-            AppliedVerdict::Agreed(digest) => self.state_digest = digest,
+            AppliedVerdict::Agreed(digest) => {
+                self.state_digest = digest;
+                self.grad_norm = report.grad_norm;
+            }
             AppliedVerdict::Split(reason) => return self.fail(terms, reason, cx),
         }
         JobState::Running(self)
     }
 
-    fn leave(
-        self: Box<Self>,
-        worker: WorkerId,
-        reason: String,
-        cx: &mut Context<'_>,
-    ) -> JobState {
+    fn leave(self: Box<Self>, worker: WorkerId, reason: String, cx: &mut Context<'_>) -> JobState {
         match self.members.get(worker) {
             Some(member) => {
                 let worker = Box::new(member.name.clone());
@@ -354,7 +384,7 @@ impl Running {
         }
         let at = AtLoss {
             members: &self.members,
-            step: self.round.size.step,
+            step: self.round.step(),
             slot: self.last_slot_of(loss.worker),
             checkpoint: self.checkpoints.complete.clone(),
         };
@@ -362,26 +392,28 @@ impl Running {
     }
 
     fn last_slot_of(&self, worker: WorkerId) -> Option<SlotId> {
-        let last = |slots: &[AcceptedSlot]| {
-            let mut own = slots.iter().filter(|slot| slot.worker == worker);
-            own.next_back().map(|slot| slot.slot)
-        };
         match &self.round.phase {
             Phase::Leasing(book) => book.last_slot_of(worker),
-            Phase::Reducing { accepted, .. } => last(accepted),
-            Phase::Committing { record, .. } => last(&record.slots),
+            Phase::Reducing { accepted, .. } => {
+                let mut own = accepted.iter().filter(|slot| slot.worker == worker);
+                own.next_back().map(|slot| slot.slot)
+            }
+            Phase::Committing { record, .. } => {
+                let mut own = record.slots.iter().filter(|slot| slot.worker == worker);
+                own.next_back().map(|slot| slot.slot)
+            }
         }
     }
 
     /// The step in hand, as messages name it.
     #[must_use]
     pub fn current(&self) -> Round {
-        self.members.membership().round(self.round.size.step)
+        self.members.membership().round(self.round.step())
     }
 
     fn fence(&self, worker: WorkerId, round: &Round) -> Result<(), RejectReason> {
         self.members.fence(worker, &round.membership)?;
-        if round.step != self.round.size.step {
+        if round.step != self.round.step() {
             return Err(RejectReason::Step);
         }
         Ok(())
@@ -391,7 +423,7 @@ impl Running {
     pub(super) fn first_leases(&mut self, cx: &mut Context<'_>) -> Vec<(WorkerId, Option<Lease>)> {
         let ids = self.members.ids();
         let round = self.current();
-        let step_supervised = self.round.size.supervised_tokens;
+        let step_supervised = self.round.plan.supervised_tokens();
         let Phase::Leasing(book) = &mut self.round.phase else {
             return Vec::new();
         };
@@ -415,7 +447,7 @@ impl Running {
     /// Committed steps.
     #[must_use]
     pub fn committed(&self) -> Step {
-        self.round.size.step
+        self.round.step()
     }
 
     /// The slots being leased, while they are.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weft_common::checkpoint;
 use weft_common::id::{JobId, Step};
 use weft_common::wire::CheckpointRef;
 
@@ -36,11 +37,11 @@ impl JobTerms {
         self.resume.as_ref().map_or(Step(0), |from| from.next_step)
     }
 
-    /// Where the state before `next_step` is written. Names sort by step.
+    /// Where the state before `next_step` is written.
     #[must_use]
     pub fn checkpoint_at(&self, next_step: Step) -> CheckpointRef {
         CheckpointRef {
-            dir: self.checkpoints_dir.join(format!("{:010}", next_step.0)),
+            dir: checkpoint::folder(&self.checkpoints_dir, next_step),
             next_step,
         }
     }

@@ -1,0 +1,142 @@
+//! What a coordinator is started with and what a job is submitted with.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_common::id::JobId;
+use weft_common::ledger::LedgerError;
+use weft_common::recipe::Recipe;
+use weft_common::storage::StorageError;
+use weft_common::wire::CheckpointRef;
+
+use crate::data_source::DataSource;
+use crate::engine::{Limits, OnNonFinite, SubmitRefusal};
+
+/// How a coordinator runs.
+#[derive(Clone)]
+pub struct CoordinatorConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where it keeps what must survive it.
+    pub state_dir: PathBuf,
+    /// Prepares datasets.
+    pub data: Arc<dyn DataSource>,
+    /// Limits that all jobs share.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for CoordinatorConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoordinatorConfig")
+            .field("listen", &self.listen)
+            .field("state_dir", &self.state_dir)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A job to run.
+#[derive(Debug, Clone)]
+pub struct JobSpec {
+    /// The job's id: that of the run it resumes, else a fresh one.
+    pub id: JobId,
+    /// The recipe, validated and with absolute paths.
+    pub recipe: Recipe,
+    /// Workers that must be ready to start at once; after `form_within` the recipe's minimum suffices.
+    pub workers: u32,
+    /// How long to wait for workers.
+    pub form_within: Duration,
+    /// Where `checkpoints/` and `ledger/` go, on the coordinator's host.
+    pub output_dir: PathBuf,
+    /// State to start from.
+    pub resume: Option<CheckpointRef>,
+    /// What happens when a summed gradient is not finite.
+    pub on_non_finite: OnNonFinite,
+}
+
+impl JobSpec {
+    /// Where checkpoints go.
+    #[must_use]
+    pub fn checkpoints_dir(&self) -> PathBuf {
+        self.output_dir.join("checkpoints")
+    }
+
+    /// Where the ledger goes.
+    #[must_use]
+    pub fn ledger_dir(&self) -> PathBuf {
+        self.output_dir.join("ledger")
+    }
+
+    /// How many checkpoints stay, where the recipe limits them.
+    #[must_use]
+    pub fn save_total_limit(&self) -> Option<NonZeroU32> {
+        self.recipe
+            .training
+            .save_total_limit
+            .and_then(NonZeroU32::new)
+    }
+}
+
+/// Why a coordinator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken or not this host's.
+    #[error(
+        "cannot listen on {address}: {source}; choose another address or port, or stop what uses it"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The state folder cannot be written.
+    #[error("cannot keep the coordinator's state: {0}")]
+    State(#[from] StorageError),
+    /// The state folder holds something else.
+    #[error(
+        "{path} is not a coordinator's term: {found:?}; remove it if no coordinator uses this folder"
+    )]
+    Term {
+        /// The file.
+        path: PathBuf,
+        /// Its content.
+        found: String,
+    },
+}
+
+/// Why a job was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The coordinator has another one, or ends.
+    #[error(transparent)]
+    Refused(#[from] SubmitRefusal),
+    /// The ledger in the output folder cannot be gone on with.
+    #[error("cannot go on with the ledger in {folder}: {source}", folder = folder.display())]
+    Ledger {
+        /// The ledger's folder.
+        folder: PathBuf,
+        /// Why.
+        source: LedgerError,
+    },
+    /// The job asks for no worker, or more than the recipe allows.
+    #[error(
+        "{workers} workers asked for, but the recipe allows {min} to {max}; change --workers or resources.workers"
+    )]
+    Workers {
+        /// Asked for.
+        workers: u32,
+        /// The recipe's minimum.
+        min: u32,
+        /// The recipe's maximum.
+        max: u32,
+    },
+    /// The coordinator is gone.
+    #[error("the coordinator has stopped")]
+    Stopped,
+}

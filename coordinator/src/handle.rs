@@ -1,0 +1,191 @@
+//! How the rest of the process talks to a coordinator.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the driver's side of the crate, not the engine"
+)]
+
+use std::net::SocketAddr;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use weft_common::id::{JobId, Term};
+use weft_common::ledger::LedgerWriter;
+
+use crate::config::{JobSpec, SubmitError};
+use crate::driver::{Message, Published, Submission};
+use crate::engine::{Event, JobOutcome, JobTerms, Notice};
+use crate::view::JobView;
+
+/// Talks to a running coordinator. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct CoordinatorHandle {
+    pub(crate) inbox: mpsc::Sender<Message>,
+    pub(crate) published: Published,
+    pub(crate) term: Term,
+}
+
+/// A coordinator that runs in this process.
+#[derive(Debug)]
+pub struct RunningCoordinator {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Talks to it.
+    pub handle: CoordinatorHandle,
+    pub(crate) driver: JoinHandle<()>,
+    pub(crate) server: JoinHandle<()>,
+}
+
+impl RunningCoordinator {
+    /// Cancels what runs, dismisses the workers and waits for the end.
+    pub async fn shutdown(self, reason: &str) {
+        let reason = reason.to_owned();
+        self.handle.tell(Event::ShutdownRequested { reason }).await;
+        self.wait().await;
+    }
+
+    /// Waits until someone ends the coordinator.
+    pub async fn wait(self) {
+        // Both end by themselves; a panic in one of them is in the log already.
+        let _ = self.driver.await;
+        let _ = self.server.await;
+    }
+}
+
+impl CoordinatorHandle {
+    /// Hands in a job. Its notices start with its submission.
+    ///
+    /// # Errors
+    /// Another job is active, the ledger in the output folder is another job's, or the number of workers is not one
+    /// that the recipe allows.
+    pub async fn submit(&self, spec: JobSpec) -> Result<(JobHandle, Notices), SubmitError> {
+        let submission = self.admit(spec).await?;
+        let id = submission.terms.id.clone();
+        let (reply, answered) = oneshot::channel();
+        let message = Message::Submit {
+            job: Box::new(submission),
+            reply,
+        };
+        let sent = self.inbox.send(message).await;
+        sent.map_err(|_| SubmitError::Stopped)?;
+        let notices = answered.await.map_err(|_| SubmitError::Stopped)??;
+        let handle = JobHandle {
+            id,
+            coordinator: self.clone(),
+        };
+        Ok((handle, Notices { notices }))
+    }
+
+    async fn admit(&self, spec: JobSpec) -> Result<Submission, SubmitError> {
+        let bounds = spec.recipe.worker_bounds();
+        if !bounds.contains(&spec.workers) || spec.workers == 0 {
+            return Err(SubmitError::Workers {
+                workers: spec.workers,
+                min: *bounds.start(),
+                max: *bounds.end(),
+            });
+        }
+        let terms = JobTerms {
+            id: spec.id.clone(),
+            recipe_json: spec.recipe.to_json(),
+            workers: spec.workers,
+            min_workers: *bounds.start(),
+            form_within: spec.form_within,
+            save_steps: spec.recipe.training.save_steps,
+            checkpoints_dir: spec.checkpoints_dir(),
+            on_non_finite: spec.on_non_finite,
+            resume: spec.resume.clone(),
+        };
+        Ok(Submission {
+            ledger: self.open_ledger(&spec, &terms).await?,
+            retain: spec.save_total_limit(),
+            recipe: spec.recipe,
+            terms,
+        })
+    }
+
+    async fn open_ledger(
+        &self,
+        spec: &JobSpec,
+        terms: &JobTerms,
+    ) -> Result<LedgerWriter, SubmitError> {
+        let (folder, job, term, start) =
+            (spec.ledger_dir(), spec.id.clone(), self.term, terms.start());
+        let opening = tokio::task::spawn_blocking({
+            let folder = folder.clone();
+            move || LedgerWriter::open(&folder, job, term, start)
+        });
+        let opened = opening.await.map_err(|_| SubmitError::Stopped)?;
+        opened.map_err(|source| SubmitError::Ledger { folder, source })
+    }
+
+    /// The last job that was submitted, as it is now and as it changes.
+    #[must_use]
+    pub fn job(&self) -> watch::Receiver<Option<JobView>> {
+        self.published.job.clone()
+    }
+
+    /// Asks for a job's end: it finishes the step in hand, writes a checkpoint and ends as cancelled.
+    pub async fn cancel(&self, job: JobId) {
+        self.tell(Event::CancelRequested(job)).await;
+    }
+
+    /// Asks the coordinator to end: cancels what runs, dismisses the workers.
+    pub async fn request_shutdown(&self, reason: &str) {
+        let reason = reason.to_owned();
+        self.tell(Event::ShutdownRequested { reason }).await;
+    }
+
+    async fn tell(&self, event: Event) {
+        // A driver that has stopped has nothing left to be told.
+        let _ = self.inbox.send(Message::Event(event)).await;
+    }
+}
+
+/// A submitted job.
+#[derive(Debug, Clone)]
+pub struct JobHandle {
+    /// Its id.
+    pub id: JobId,
+    coordinator: CoordinatorHandle,
+}
+
+impl JobHandle {
+    /// Asks for the job's end: it finishes the step in hand, writes a checkpoint and ends as cancelled.
+    pub async fn cancel(&self) {
+        self.coordinator.cancel(self.id.clone()).await;
+    }
+
+    /// Waits for the end; `None` where the coordinator stopped before.
+    pub async fn wait(&self) -> Option<JobOutcome> {
+        let mut job = self.coordinator.job();
+        let ended = |view: &Option<JobView>| {
+            let own = view.as_ref().filter(|view| view.id == self.id);
+            own.is_some_and(|view| view.outcome.is_some())
+        };
+        let view = job.wait_for(ended).await.ok()?;
+        view.as_ref().and_then(|view| view.outcome.clone())
+    }
+}
+
+/// What a job's people are told, in order.
+#[derive(Debug)]
+pub struct Notices {
+    notices: broadcast::Receiver<Notice>,
+}
+
+impl Notices {
+    /// The next notice; `None` once the coordinator has stopped. The last one of a job is [`Notice::Ended`].
+    ///
+    /// A listener that lags thousands of notices behind loses the oldest ones.
+    pub async fn next(&mut self) -> Option<Notice> {
+        loop {
+            match self.notices.recv().await {
+                Ok(notice) => return Some(notice),
+                Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    tracing::warn!(lost, "notices lost; the listener is too slow");
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The service that workers talk to.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use weft_common::id::{Term, WorkerId};
+use weft_common::wire::{Command, Event, Hello, Refusal, register_reply};
+use weft_proto::v1;
+use weft_proto::v1::workers_server::Workers;
+
+use super::fetch::{ChunkStream, fetch};
+use super::stopped;
+use crate::driver::{Message, OUTBOX};
+use crate::engine;
+use crate::handle::CoordinatorHandle;
+
+/// Serves workers.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkersService {
+    coordinator: CoordinatorHandle,
+}
+
+impl WorkersService {
+    pub(crate) fn new(coordinator: CoordinatorHandle) -> Self {
+        Self { coordinator }
+    }
+
+    async fn tell(&self, message: Message) -> Result<(), Status> {
+        let sent = self.coordinator.inbox.send(message).await;
+        sent.map_err(|_| stopped())
+    }
+
+    fn attaching(&self, first: Option<v1::WorkerEvent>) -> Result<WorkerId, Status> {
+        let Some(v1::worker_event::Event::Attach(attach)) = first.and_then(|first| first.event)
+        else {
+            return Err(Status::invalid_argument(
+                "the first event of a session must be `attach`",
+            ));
+        };
+        if Term(attach.term) != self.coordinator.term {
+            return Err(Status::failed_precondition(format!(
+                "worker registered in term {}, this is term {}; register again",
+                attach.term, self.coordinator.term
+            )));
+        }
+        let worker = attach.incarnation.parse();
+        worker.map_err(|error| Status::invalid_argument(format!("incarnation: {error}")))
+    }
+}
+
+type CommandStream = Pin<Box<dyn Stream<Item = Result<v1::Command, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Workers for WorkersService {
+    async fn register(
+        &self,
+        request: Request<v1::Hello>,
+    ) -> Result<Response<v1::RegisterReply>, Status> {
+        let ip = request.remote_addr().map(|address| address.ip());
+        let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let hello = match Hello::try_from(request.into_inner()) {
+            Ok(hello) => hello,
+            Err(error) => {
+                let refusal = Refusal::Malformed(error.to_string());
+                return Ok(Response::new(register_reply(Err(refusal))));
+            }
+        };
+        let (reply, answered) = oneshot::channel();
+        self.tell(Message::Register { hello, ip, reply }).await?;
+        let answer = answered.await.map_err(|_| stopped())?;
+        Ok(Response::new(register_reply(answer)))
+    }
+
+    type AttachStream = CommandStream;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<v1::WorkerEvent>>,
+    ) -> Result<Response<CommandStream>, Status> {
+        let mut events = request.into_inner();
+        let worker = self.attaching(events.message().await?)?;
+        let (outbox, commands) = mpsc::channel::<Command>(OUTBOX);
+        self.tell(Message::Attach { worker, outbox }).await?;
+        tokio::spawn(listen(worker, events, self.coordinator.inbox.clone()));
+        let commands = ReceiverStream::new(commands).map(|command| Ok(command.into()));
+        Ok(Response::new(Box::pin(commands)))
+    }
+
+    type FetchPreparedStream = ChunkStream;
+
+    async fn fetch_prepared(
+        &self,
+        request: Request<v1::FetchRange>,
+    ) -> Result<Response<ChunkStream>, Status> {
+        let dataset = self.coordinator.published.dataset.borrow().clone();
+        let chunks = fetch(dataset, request.into_inner()).await?;
+        Ok(Response::new(chunks))
+    }
+}
+
+/// Passes a session's events on, until it ends.
+async fn listen(
+    worker: WorkerId,
+    mut events: Streaming<v1::WorkerEvent>,
+    inbox: mpsc::Sender<Message>,
+) {
+    let cause = loop {
+        let event = match events.message().await {
+            Ok(Some(event)) => event,
+            Ok(None) => break "it closed its session".to_owned(),
+            Err(status) => break status.message().to_owned(),
+        };
+        let event = match Event::try_from(event) {
+            Ok(event) => event,
+            Err(error) => break format!("it sent a malformed event: {error}"),
+        };
+        let event = engine::Event::Reported { worker, event };
+        if inbox.send(Message::Event(event)).await.is_err() {
+            return;
+        }
+    };
+    let lost = engine::Event::SessionLost { worker, cause };
+    // A driver that has stopped has forgotten the worker already.
+    let _ = inbox.send(Message::Event(lost)).await;
+}

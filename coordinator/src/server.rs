@@ -1,0 +1,90 @@
+//! Starts a coordinator: binds, takes a term, serves.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the driver's side of the crate, not the engine"
+)]
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tracing::{error, info};
+use weft_proto::v1::control_server::ControlServer;
+use weft_proto::v1::workers_server::WorkersServer;
+
+use crate::config::{BindError, CoordinatorConfig};
+use crate::driver::{Driver, INBOX};
+use crate::handle::{CoordinatorHandle, RunningCoordinator};
+use crate::rpc::{ControlService, WorkersService};
+use crate::term::next_term;
+
+/// A dead peer is asked for a sign of life this often …
+const KEEPALIVE_EVERY: Duration = Duration::from_millis(500);
+/// … and given up after this long, so that it is noticed within 1.5 s.
+const KEEPALIVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Starts coordinators.
+#[derive(Debug)]
+pub struct Coordinator;
+
+impl Coordinator {
+    /// Listens, takes the next term and serves until it is shut down.
+    ///
+    /// # Errors
+    /// The address is taken, or the state folder cannot be written.
+    pub async fn bind(config: CoordinatorConfig) -> Result<RunningCoordinator, BindError> {
+        let unavailable = |source| BindError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(unavailable)?;
+        let addr = listener.local_addr().map_err(unavailable)?;
+        let term = next_term(&config.state_dir)?;
+        let channel = mpsc::channel(INBOX);
+        let inbox = channel.0.clone();
+        let (driver, published) = Driver::new(term, config.limits, config.data, channel);
+        let handle = CoordinatorHandle {
+            inbox,
+            published,
+            term,
+        };
+        let (stopped, stop) = oneshot::channel::<()>();
+        let server = tokio::spawn(serve(listener, handle.clone(), stop));
+        let driver = tokio::spawn(async move {
+            driver.run().await;
+            drop(stopped);
+        });
+        info!(%addr, %term, "coordinator listens");
+        Ok(RunningCoordinator {
+            addr,
+            handle,
+            driver,
+            server,
+        })
+    }
+}
+
+/// Serves until the driver has stopped.
+async fn serve(listener: TcpListener, handle: CoordinatorHandle, stop: oneshot::Receiver<()>) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<WorkersServer<WorkersService>>().await;
+    health.set_serving::<ControlServer<ControlService>>().await;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
+        .add_service(health_service)
+        .add_service(WorkersServer::new(WorkersService::new(handle.clone())))
+        .add_service(ControlServer::new(ControlService::new(handle)))
+        .serve_with_incoming_shutdown(incoming, async {
+            // Resolves when the driver drops its end.
+            let _ = stop.await;
+        });
+    if let Err(error) = served.await {
+        error!(%error, "the coordinator's server ended");
+    }
+}
