@@ -10,7 +10,7 @@ use super::error::LoadError;
 use super::file::Scratch;
 use super::floats::FloatType;
 use super::names::{Part, TensorRole};
-use super::source::{ReadRows, Stored, WeightSource};
+use super::source::{Rows, Stored, WeightSource};
 use super::{LoadProgress, LoadProgressFn, Precision};
 use crate::model::{
     DenseMatrix, DenseValues, FrozenLinear, LayerWeights, LinearWeights, ModelWeights, Projection,
@@ -106,8 +106,8 @@ impl<'a> Assembly<'a> {
         let weight = match self.source.find(weight, &[rows, cols])? {
             Stored::Nf4(matrix) => FrozenLinear::Nf4(matrix),
             Stored::Rows(stored) => match self.precision {
-                Precision::Nf4 => FrozenLinear::Nf4(quantize(&*stored, rows, cols)?),
-                Precision::Stored => FrozenLinear::Dense(read_dense(&*stored, rows, cols)?),
+                Precision::Nf4 => FrozenLinear::Nf4(quantize(&stored, rows, cols)?),
+                Precision::Stored => FrozenLinear::Dense(read_dense(&stored, rows, cols)?),
             },
         };
         self.report(rows * cols);
@@ -126,7 +126,7 @@ impl<'a> Assembly<'a> {
         cols: usize,
     ) -> Result<DenseMatrix, LoadError> {
         let matrix = match self.source.find(role, &[rows, cols])? {
-            Stored::Rows(stored) => read_dense(&*stored, rows, cols)?,
+            Stored::Rows(stored) => read_dense(&stored, rows, cols)?,
             Stored::Nf4(matrix) => dequantize(&matrix),
         };
         self.report(rows * cols);
@@ -171,7 +171,7 @@ struct Buffers {
 impl Buffers {
     fn read(
         &mut self,
-        stored: &dyn ReadRows,
+        stored: &Rows<'_>,
         first: usize,
         elements: usize,
     ) -> Result<&[f32], LoadError> {
@@ -181,7 +181,7 @@ impl Buffers {
     }
 }
 
-fn quantize(stored: &dyn ReadRows, rows: usize, cols: usize) -> Result<Nf4Matrix, LoadError> {
+fn quantize(stored: &Rows<'_>, rows: usize, cols: usize) -> Result<Nf4Matrix, LoadError> {
     let elements = rows * cols;
     let piece = piece_rows(cols);
     let mut packed = vec![0; elements.div_ceil(2)];
@@ -204,7 +204,7 @@ fn quantize(stored: &dyn ReadRows, rows: usize, cols: usize) -> Result<Nf4Matrix
 }
 
 /// Keeps 16-bit values as they are. Values that were quantized become f16, whose rounding is far finer than theirs.
-fn read_dense(stored: &dyn ReadRows, rows: usize, cols: usize) -> Result<DenseMatrix, LoadError> {
+fn read_dense(stored: &Rows<'_>, rows: usize, cols: usize) -> Result<DenseMatrix, LoadError> {
     let values = match stored.format() {
         Some(FloatType::F32) => DenseValues::F32(collect(stored, rows, cols, |v| v)?),
         Some(FloatType::Bf16) => DenseValues::Bf16(collect(stored, rows, cols, bf16::from_f32)?),
@@ -216,7 +216,7 @@ fn read_dense(stored: &dyn ReadRows, rows: usize, cols: usize) -> Result<DenseMa
 }
 
 fn collect<T: Copy + Default + Send>(
-    stored: &dyn ReadRows,
+    stored: &Rows<'_>,
     rows: usize,
     cols: usize,
     narrow: fn(f32) -> T,

@@ -50,8 +50,10 @@ fn default_activation() -> String {
 /// `rope_scaling` of transformers 4, or `rope_parameters` of transformers 5, which holds theta as well.
 #[derive(Deserialize)]
 struct Rope {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older name; some files have both.
+    #[serde(rename = "type")]
+    older_type: Option<String>,
     rope_theta: Option<f64>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
@@ -174,7 +176,8 @@ fn read_scaling(path: &Path, rope: &Rope) -> Result<RopeScaling, LoadError> {
         };
         value.ok_or_else(missing)
     };
-    match rope.rope_type.as_deref().unwrap_or("default") {
+    let rope_type = rope.rope_type.as_deref().or(rope.older_type.as_deref());
+    match rope_type.unwrap_or("default") {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear {
             factor: need("factor", rope.factor)?,

@@ -9,7 +9,7 @@ use super::file::{RangeFile, Scratch};
 use super::floats::FloatType;
 use super::names::TensorRole;
 use super::safetensors::{self, Entry};
-use super::source::{ReadRows, Stored, WeightSource};
+use super::source::{ReadRows, Rows, Stored, WeightSource};
 
 /// The open files of a folder and the tensors in them.
 #[derive(Debug)]
@@ -115,12 +115,17 @@ impl WeightSource for Folder {
                 found: tensor.entry.shape.clone(),
             });
         }
-        Ok(Stored::Rows(Box::new(FloatRows {
+        let reader = FloatRows {
             file,
             offset: tensor.entry.offset,
             float,
             cols: shape.last().copied().unwrap_or(1),
-        })))
+        };
+        Ok(Stored::Rows(Rows {
+            path: file.path(),
+            name,
+            reader: Box::new(reader),
+        }))
     }
 }
 

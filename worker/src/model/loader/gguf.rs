@@ -14,7 +14,7 @@ use super::error::LoadError;
 use super::file::{RangeFile, Scratch};
 use super::floats::FloatType;
 use super::names::{Part, TensorRole};
-use super::source::{ReadRows, Stored, WeightSource};
+use super::source::{ReadRows, Rows, Stored, WeightSource};
 use crate::model::{Projection, Spec};
 
 /// An open GGUF file. The container is mapped for its directory; weights are read by range.
@@ -87,12 +87,17 @@ impl WeightSource for Gguf<'_> {
             kind: info.kind,
             cols,
         };
-        Ok(Stored::Rows(match permuted {
+        let reader: Box<dyn ReadRows> = match permuted {
             Some(heads) => Box::new(PermutedRows {
                 rows,
                 head_rows: shape[0] / heads,
             }),
             None => Box::new(rows),
+        };
+        Ok(Stored::Rows(Rows {
+            path: self.container.path(),
+            name,
+            reader,
         }))
     }
 }

@@ -26,16 +26,48 @@ pub(super) trait WeightSource: Sync {
 /// A tensor as the file stores it.
 pub(super) enum Stored<'a> {
     /// Floats, or a quantization that is undone while reading.
-    Rows(Box<dyn ReadRows + 'a>),
+    Rows(Rows<'a>),
     /// NF4 already, taken as it is.
     Nf4(Nf4Matrix),
 }
 
-/// A stored tensor of floats. A vector is one row.
+/// A stored tensor of floats, and what it is called. A vector is one row.
+pub(super) struct Rows<'a> {
+    pub(super) path: &'a Path,
+    pub(super) name: String,
+    pub(super) reader: Box<dyn ReadRows + 'a>,
+}
+
+impl Rows<'_> {
+    /// Reads the rows from `first` on that fill `out`, all of them finite.
+    pub(super) fn read(
+        &self,
+        first: usize,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), LoadError> {
+        self.reader.read(first, scratch, out)?;
+        // Quantization would turn a NaN into an ordinary weight.
+        match out.iter().find(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(value) => Err(LoadError::damaged(
+                self.path,
+                format!("tensor `{}` holds {value}", self.name),
+            )),
+        }
+    }
+
+    /// The float format that the values are stored in; `None` where they were quantized.
+    pub(super) fn format(&self) -> Option<FloatType> {
+        self.reader.format()
+    }
+}
+
+/// Reads rows of one tensor in its format. Any thread may read any rows.
 pub(super) trait ReadRows: Sync {
     /// Reads the rows from `first` on that fill `out`.
     fn read(&self, first: usize, scratch: &mut Scratch, out: &mut [f32]) -> Result<(), LoadError>;
 
-    /// The float format that the values are stored in; `None` where they were quantized.
+    /// See [`Rows::format`].
     fn format(&self) -> Option<FloatType>;
 }

@@ -90,3 +90,17 @@ fn weights_that_do_not_fit_the_configuration_are_named() {
     };
     refused(to_f8, &[UP, "F8_E4M3", "BF16"]);
 }
+
+#[test]
+fn a_weight_that_is_not_a_number_is_refused() {
+    const GATE: &str = "model.layers.0.mlp.gate_proj.weight";
+    const NORM: &str = "model.norm.weight";
+    for name in [GATE, NORM] {
+        let to_nan = |c: &mut Checkpoint| {
+            let bytes = &mut c.tensor(name).bytes;
+            let middle = bytes.len() / 4 * 2;
+            bytes[middle..middle + 2].copy_from_slice(&half::bf16::NAN.to_le_bytes());
+        };
+        refused(to_nan, &["model.safetensors is damaged", name, "NaN"]);
+    }
+}

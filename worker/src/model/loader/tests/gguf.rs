@@ -6,10 +6,11 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
-use super::super::read_spec;
 use super::checkpoint::Checkpoint;
 use super::{assert_refused, golden, load, load_in_4bit, values};
-use crate::model::{Projection, RopeScaling};
+use crate::model::{self, Model, Projection};
+use crate::ops::Cpu;
+use crate::train::PackedBatch;
 
 /// Names, and whether their rows are permuted by heads.
 fn converted_name(name: &str) -> (String, Option<usize>) {
@@ -182,13 +183,8 @@ fn quantized_types_load_to_what_they_dequantize_to() {
     }
 }
 
-#[test]
-fn rotary_factors_equal_the_folders_scaling() {
-    let mut tensors = converted(&Checkpoint::read(&golden("tiny_llama")));
-    let folder = read_spec(&golden("tiny_llama")).unwrap();
-    let RopeScaling::Llama3 { .. } = folder.rope.scaling else {
-        panic!("the golden model scales its rotary frequencies");
-    };
+/// `rope_freqs.weight` of the golden model.
+fn rotary_factors() -> (String, Tensor) {
     // The converter's formula, from the notes of the format: wavelengths against the original context of 32.
     let factors: Vec<f32> = (0..8)
         .map(|pair| {
@@ -204,19 +200,32 @@ fn rotary_factors_equal_the_folders_scaling() {
             }
         })
         .collect();
-    tensors.push((
+    (
         "rope_freqs.weight".to_owned(),
         Tensor::from_vec(factors, 8, &Device::Cpu).unwrap(),
-    ));
+    )
+}
+
+#[test]
+fn a_converted_model_computes_the_same_logits() {
+    let mut tensors = converted(&Checkpoint::read(&golden("tiny_llama")));
+    tensors.push(rotary_factors());
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
     write(&path, &metadata(), &quantized(&tensors, GgmlDType::F32));
-    let found = read_spec(&path).unwrap().rope.frequencies(16);
-    for (found, expected) in found.iter().zip(folder.rope.frequencies(16)) {
-        assert!(
-            (found - expected).abs() <= 1e-6 * expected,
-            "{found} {expected}"
-        );
+    let logits = |path: &Path| {
+        let loaded = load(path).unwrap();
+        let model = Model::new(Cpu::new(), loaded.spec, loaded.weights).unwrap();
+        let tokens: Vec<u32> = (0..96).map(|i| (7 * i) % 128).collect();
+        model::logits(
+            &model,
+            None,
+            &PackedBatch::from_tokens(&tokens),
+            &[0, 50, 95],
+        )
+    };
+    for (found, expected) in logits(&path).iter().zip(logits(&golden("tiny_llama"))) {
+        assert!((found - expected).abs() <= 1e-5, "{found} {expected}");
     }
 }
 

@@ -42,6 +42,7 @@ fn the_configuration_of_transformers_4_says_the_same() {
     let config = checkpoint.config.as_object_mut().unwrap();
     let mut rope = config.remove("rope_parameters").unwrap();
     let theta = rope.as_object_mut().unwrap().remove("rope_theta").unwrap();
+    rope["type"] = rope["rope_type"].clone();
     config.insert("rope_theta".to_owned(), theta);
     config.insert("rope_scaling".to_owned(), rope);
     config.remove("head_dim");
