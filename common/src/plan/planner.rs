@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn steps_are_counted_as_hugging_face_counts_them() {
-        // 2000 rows, batch 2, accumulation 4: 250 steps, as the seed's published run has.
+        // 2000 rows, batch 2, accumulation 4: 250 steps, as `Trainer` reports for such a run.
         assert_eq!(planner(spec(), 2000).total_steps(), 250);
         assert_eq!(planner(spec(), 2001).total_steps(), 251);
         let epochs = PlanSpec {

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_recipe_warms_up_from_zero_over_five_steps() {
+    fn five_steps_of_warmup_start_from_zero() {
         let schedule = schedule(LrSchedulerType::Linear, 5, 60);
         let rates = [0, 1, 2, 3, 4, 5].map(|step| schedule.at(Step(step)));
         let logged = [0.0, 4e-5, 8e-5, 1.2e-4, 1.6e-4, 2e-4];

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_recipe_with_one_dataset_is_read() {
+    fn a_notebooks_configuration_with_one_dataset_is_read() {
         let (tree, problems) = renamed(json!({
             "model_config": {"model_name": "m"},
             "training_dataset": {"name": "d.csv", "input_field": "prompt"},
