@@ -19,6 +19,8 @@ use crate::collective::{
 use crate::model::tests_support::{random_weights, toy};
 use weft_common::data::Row;
 
+mod golden;
+
 const STEPS: u64 = 6;
 
 fn recipe(optim: &str) -> Recipe {
