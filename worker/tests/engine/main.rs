@@ -3,6 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod finite_differences;
 mod golden_nf4;
 mod golden_pass;
+mod laws;
+mod models;
+mod ops_against_autograd;
+mod oracle;
+mod pass_against_autograd;
 mod support;

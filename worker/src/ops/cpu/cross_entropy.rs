@@ -17,10 +17,21 @@ pub(super) fn forward_backward(
     targets_s: &[u32],
     head_vd: &FrozenLinear,
     scale: f32,
+    x_and_dx: (&[f32], &mut [f32]),
+) -> f64 {
+    let rows = chunk_rows(targets_s.len(), head_vd.rows());
+    in_chunks(scratch, rows, targets_s, head_vd, scale, x_and_dx)
+}
+
+fn in_chunks(
+    scratch: &ScratchPool,
+    rows: usize,
+    targets_s: &[u32],
+    head_vd: &FrozenLinear,
+    scale: f32,
     (x_sd, dx_sd): (&[f32], &mut [f32]),
 ) -> f64 {
     let (vocab, width) = (head_vd.rows(), head_vd.cols());
-    let rows = chunk_rows(targets_s.len(), vocab);
     let mut loss_sum = 0.0;
     let chunks = targets_s
         .chunks(rows)
@@ -102,6 +113,51 @@ fn head_backward(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{DenseMatrix, DenseValues};
+
+    #[test]
+    fn the_size_of_a_chunk_changes_rounding_only() {
+        let (rows, vocab, width) = (10, 50, 8);
+        let numbers = |len: usize, seed: f32| {
+            (0..len)
+                .map(|i| ((i as f32 + 1.0) * seed).sin())
+                .collect::<Vec<_>>()
+        };
+        let values = DenseValues::F32(numbers(vocab * width, 0.7));
+        let head = FrozenLinear::Dense(DenseMatrix {
+            rows: vocab,
+            cols: width,
+            values,
+        });
+        let (x, targets) = (
+            numbers(rows * width, 0.3),
+            (0..rows as u32).map(|i| i * 5).collect::<Vec<_>>(),
+        );
+        let run = |chunk: usize| {
+            let mut dx = vec![f32::NAN; rows * width];
+            let loss = in_chunks(
+                &ScratchPool::default(),
+                chunk,
+                &targets,
+                &head,
+                0.5,
+                (&x, &mut dx),
+            );
+            (loss, dx)
+        };
+        let (whole_loss, whole) = run(rows);
+        for chunk in [1, 3, 7] {
+            let (loss, dx) = run(chunk);
+            assert!(
+                (loss / whole_loss - 1.0).abs() < 1e-6,
+                "chunks of {chunk}: {loss} for {whole_loss}"
+            );
+            assert!(
+                dx.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-6),
+                "chunks of {chunk}"
+            );
+        }
+    }
 
     #[test]
     fn chunks_are_equal_and_within_the_limit() {
