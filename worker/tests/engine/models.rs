@@ -138,7 +138,9 @@ pub(crate) fn row(spec: &Spec, seed: usize, length: usize) -> Row {
         tokens: (0..length)
             .map(|i| ((seed * 31 + i * 17 + i * i) % spec.vocab) as u32)
             .collect(),
-        supervised: (0..length).map(|i| i > 0 && !(i + seed).is_multiple_of(3)).collect(),
+        supervised: (0..length)
+            .map(|i| i > 0 && !(i + seed).is_multiple_of(3))
+            .collect(),
     }
 }
 

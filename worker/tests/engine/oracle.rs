@@ -177,6 +177,7 @@ fn frequency(rope: &RopeSpec, pair: usize, head_dim: usize) -> f64 {
     match rope.scaling {
         RopeScaling::None => plain,
         RopeScaling::Linear { factor } => plain / factor,
+        RopeScaling::Factors(ref factors) => plain / f64::from(factors[pair]),
         RopeScaling::Llama3 {
             factor,
             low_freq_factor,
