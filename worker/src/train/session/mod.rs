@@ -10,6 +10,7 @@
 //! function of them, so that all members hold the same bits at every step.
 
 mod engine;
+mod open;
 mod rows;
 mod snapshot;
 
@@ -25,6 +26,7 @@ use crate::lora::{Adapter, LoraError};
 use crate::model::{Model, ModelError, ModelWeights, Spec};
 use crate::ops::Cpu;
 
+pub use open::{Dataset, open};
 pub use rows::RowSource;
 
 /// What `use_gradient_checkpointing: auto` lets activations take on a CPU: small enough for a laptop beside its user's
