@@ -25,7 +25,8 @@ pub fn adapter_model(adapter: &Adapter) -> Vec<u8> {
 
 /// Reads the numbers of an adapter with this layout.
 ///
-/// **Errors**: the file is damaged, or its matrices are not exactly the layout's.
+/// # Errors
+/// The file is damaged, or its matrices are not exactly the layout's.
 pub fn read_adapter_model(
     bytes: &[u8],
     layout: &AdapterLayout,

@@ -16,7 +16,8 @@ use super::{CheckpointError, TrainState};
 /// Writes a complete checkpoint at `folder`, the manifest last. **Cost**: a copy of the adapter or of the optimizer's
 /// state in memory, whichever is larger.
 ///
-/// **Errors**: the disk is full or the folder not writable; nothing that counts as a checkpoint is left then.
+/// # Errors
+/// The disk is full or the folder not writable; nothing that counts as a checkpoint is left then.
 pub fn write(
     folder: &Path,
     state: &TrainState,
@@ -41,7 +42,8 @@ pub fn write(
 
 /// Replaces `state` by that of a verified checkpoint; `state` says which adapter and optimizer are expected.
 ///
-/// **Errors**: a file is missing or of another adapter or optimizer, or the state is not what the manifest says; `state`
+/// # Errors
+/// A file is missing or of another adapter or optimizer, or the state is not what the manifest says; `state`
 /// is as before then.
 pub fn read(
     checkpoint: &checkpoint::Checkpoint,

@@ -31,6 +31,7 @@ pub trait Collective: Send {
     /// Addition wraps; whoever fills the buffers bounds them so that it never does (see
     /// [`fixed_point`](crate::train::fixed_point)).
     ///
-    /// **Errors**: on any error the contents of `buf` are unspecified and the collective is of no further use.
+    /// # Errors
+    /// On any error the contents of `buf` are unspecified and the collective is of no further use.
     fn all_reduce_sum(&mut self, buf: &mut [i64], cancel: &Cancel) -> Result<(), CollectiveError>;
 }

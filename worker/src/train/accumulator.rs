@@ -56,7 +56,8 @@ impl Accumulator {
 
     /// Adds a part of one micro-batch's gradient, which starts at `offset`. Cost: one pass over the part.
     ///
-    /// **Panics**: if the part reaches beyond the gradient.
+    /// # Panics
+    /// If the part reaches beyond the gradient.
     pub fn add(&mut self, offset: usize, grads: &[f32]) {
         let sums = &mut self.sums[offset..][..grads.len()];
         let part = sums
@@ -83,9 +84,11 @@ impl Accumulator {
 
     /// Sums over all members into `grads`, bucket by bucket through a bounce buffer; the own sums stay.
     ///
-    /// **Errors**: the collective's; `grads` is unspecified then and the call can be repeated with another collective.
+    /// # Errors
+    /// The collective's; `grads` is unspecified then and the call can be repeated with another collective.
     ///
-    /// **Panics**: if `grads` has another length.
+    /// # Panics
+    /// If `grads` has another length.
     pub fn reduce(
         &self,
         collective: &mut dyn Collective,

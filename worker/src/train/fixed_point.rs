@@ -43,7 +43,8 @@ impl AddAssign for Flags {
 
 /// Converts a block; `fixed[i] = round(grads[i]·2^40)`, or 0 where that does not fit.
 ///
-/// **Panics**: if the lengths differ.
+/// # Panics
+/// If the lengths differ.
 pub fn to_fixed(grads: &[f32], fixed: &mut [i64]) -> Flags {
     assert_eq!(grads.len(), fixed.len(), "one integer for each gradient");
     let mut fits = true;

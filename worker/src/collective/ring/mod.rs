@@ -36,7 +36,8 @@ pub struct RingListener {
 impl RingListener {
     /// Listens on a free port of `ip`.
     ///
-    /// **Errors**: [`CollectiveError::Listen`].
+    /// # Errors
+    /// [`CollectiveError::Listen`].
     pub fn bind(ip: IpAddr) -> Result<Self, CollectiveError> {
         let asked = SocketAddr::new(ip, 0);
         let refused = |source| CollectiveError::Listen {
@@ -110,7 +111,8 @@ impl Ring {
     ///
     /// Strangers and stale peers that dial in meanwhile are turned away and do not disturb the forming.
     ///
-    /// **Errors**: a neighbour that cannot be reached, refuses this member or does not come within
+    /// # Errors
+    /// A neighbour that cannot be reached, refuses this member or does not come within
     /// `plan.form_within`; cancellation.
     pub fn form(
         listener: &RingListener,

@@ -151,7 +151,8 @@ impl AdamW {
 
     /// One update of all parameters.
     ///
-    /// **Panics**: if `params` or `grads` are not as long as the layout.
+    /// # Panics
+    /// If `params` or `grads` are not as long as the layout.
     pub fn update(&mut self, params: &mut [f32], grads: &[f32], scalars: UpdateScalars) {
         self.updates += 1;
         let coefficients = Coefficients::new(&self.settings, self.updates, scalars);

@@ -85,7 +85,8 @@ pub struct Trainer {
 impl Trainer {
     /// A trainer before its first step.
     ///
-    /// **Errors**: weights that do not fit the dimensions, or an adapter that does not fit the model.
+    /// # Errors
+    /// Weights that do not fit the dimensions, or an adapter that does not fit the model.
     pub fn new(parts: TrainerParts) -> Result<Self, TrainerError> {
         let TrainerParts { recipe, spec, .. } = parts;
         let adapter = Adapter::new(&spec, &recipe.lora, recipe.adapter_seed())?;

@@ -34,7 +34,8 @@ pub struct Dataset {
 
 /// Loads the base model and makes the trainer of a job, before its first step.
 ///
-/// **Errors**: whatever of recipe, model and dataset does not go together, by kind.
+/// # Errors
+/// Whatever of recipe, model and dataset does not go together, by kind.
 pub fn open(setup: &JobSetup, dataset: Dataset, device: &str) -> Result<Trainer, EngineError> {
     let recipe = &setup.recipe;
     let largest_slot_tokens = largest_slot(setup, &dataset.stats)?;

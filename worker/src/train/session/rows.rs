@@ -6,7 +6,8 @@ use weft_common::data::Row;
 pub trait RowSource: Send {
     /// Row `index`.
     ///
-    /// **Panics**: may, if there is no such row; the step plan names only rows that exist.
+    /// # Panics
+    /// If there is no such row; the step plan names only rows that exist.
     fn row(&self, index: u32) -> Row;
 }
 
