@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use half::slice::HalfFloatSliceExt as _;
+
 /// A matrix in 16 or 32 bits. Shapes: `rows` outputs (or vocabulary entries) × `cols` inputs, row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DenseMatrix {
@@ -57,7 +59,8 @@ impl DenseMatrix {
         let span = rows.start * self.cols..rows.end * self.cols;
         match &self.values {
             DenseValues::F32(values) => out.copy_from_slice(&values[span]),
-            DenseValues::F16(values) => widen(&values[span], out, |v| v.to_f32()),
+            // In vectors where the processor has the instruction.
+            DenseValues::F16(values) => values[span].convert_to_f32_slice(out),
             DenseValues::Bf16(values) => widen(&values[span], out, |v| {
                 f32::from_bits(u32::from(v.to_bits()) << 16)
             }),

@@ -206,12 +206,16 @@ impl Nf4Matrix {
             self.dequantize_span(element, self.absmax.get(block), &mut out[done..until]);
             done = until;
         }
-        self.round(out);
     }
 
     /// Elements `first..` of one block.
     fn dequantize_span(&self, first: usize, magnitude: f32, out: &mut [f32]) {
         let values = TABLE.map(|entry| entry * magnitude);
+        let values = match self.dtype {
+            StoredDtype::F32 => values,
+            StoredDtype::Bf16 => values.map(|v| half::bf16::from_f32(v).to_f32()),
+            StoredDtype::F16 => values.map(|v| half::f16::from_f32(v).to_f32()),
+        };
         if first.is_multiple_of(2) && out.len().is_multiple_of(2) {
             let bytes = &self.packed[first / 2..(first + out.len()) / 2];
             for (pair, &byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
@@ -233,18 +237,6 @@ impl Nf4Matrix {
             byte >> 4
         } else {
             byte & 15
-        }
-    }
-
-    fn round(&self, out: &mut [f32]) {
-        match self.dtype {
-            StoredDtype::F32 => {}
-            StoredDtype::Bf16 => out
-                .iter_mut()
-                .for_each(|v| *v = half::bf16::from_f32(*v).to_f32()),
-            StoredDtype::F16 => out
-                .iter_mut()
-                .for_each(|v| *v = half::f16::from_f32(*v).to_f32()),
         }
     }
 }
