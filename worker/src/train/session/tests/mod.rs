@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use weft_common::data::RowStat;
+use weft_common::data::{Row, RowStat};
 use weft_common::id::{Digest, Epoch, Rank, Step, Term};
 use weft_common::plan::{PlanSpec, StepPlanner};
 use weft_common::recipe::Format;
@@ -13,13 +13,12 @@ use weft_common::wire::Membership;
 use super::*;
 use crate::agent::{Engine, ErrorKind, Reduced, SnapshotMeta, SumHealth};
 use crate::checkpoint::adapter_model;
-use crate::collective::{
-    Cancel, Collective, CollectiveError, Local, Ring, RingKey, RingListener, RingPlan,
-};
+use crate::collective::{Cancel, Collective, Local, Ring, RingKey, RingListener, RingPlan};
 use crate::model::tests_support::{random_weights, toy};
-use weft_common::data::Row;
 
+mod checkpoints;
 mod golden;
+mod steps;
 
 const STEPS: u64 = 6;
 
@@ -162,7 +161,15 @@ fn train(
 }
 
 fn save(trainer: &mut Trainer, next_step: u64, to: &Path) {
-    let meta = SnapshotMeta {
+    trainer
+        .snapshot(&snapshot_meta(next_step))
+        .unwrap()
+        .write(to)
+        .unwrap();
+}
+
+fn snapshot_meta(next_step: u64) -> SnapshotMeta {
+    SnapshotMeta {
         membership: Membership {
             job: "job-1".parse().unwrap(),
             term: Term(1),
@@ -170,12 +177,21 @@ fn save(trainer: &mut Trainer, next_step: u64, to: &Path) {
         },
         next_step: Step(next_step),
         world: 1,
-    };
-    trainer.snapshot(&meta).unwrap().write(to).unwrap();
+    }
 }
 
 fn folder(root: &tempfile::TempDir, name: &str) -> PathBuf {
     root.path().join(name)
+}
+
+/// One step's slots, all computed here.
+fn computed(trainer: &mut Trainer, planner: &StepPlanner, step: u64) {
+    let plan = planner.step(Step(step));
+    for slot in &plan.slots {
+        trainer
+            .compute_slot(plan.step, slot, plan.supervised_tokens())
+            .unwrap();
+    }
 }
 
 #[test]
@@ -203,174 +219,4 @@ fn workers_and_interruptions_change_no_bit() {
             "{optim} resumed"
         );
     }
-}
-
-/// One step's slots, all computed here.
-fn computed(trainer: &mut Trainer, planner: &StepPlanner, step: u64) {
-    let plan = planner.step(Step(step));
-    for slot in &plan.slots {
-        trainer
-            .compute_slot(plan.step, slot, plan.supervised_tokens())
-            .unwrap();
-    }
-}
-
-#[test]
-fn a_failed_reduction_can_be_repeated() {
-    let recipe = recipe("adamw_torch");
-    let (mut once, mut twice, planner) = (trainer(&recipe), trainer(&recipe), planner(&recipe));
-    for trainer in [&mut once, &mut twice] {
-        computed(trainer, &planner, 0);
-    }
-    let cancelled = Cancel::new();
-    cancelled.cancel();
-    let error = twice.reduce(&mut Local, &cancelled).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Collective);
-    assert_eq!(twice.apply(Step(0)).unwrap_err().kind, ErrorKind::Internal);
-    assert_eq!(
-        reduced(&mut twice, &mut Local),
-        reduced(&mut once, &mut Local)
-    );
-    assert_eq!(twice.apply(Step(0)).unwrap(), once.apply(Step(0)).unwrap());
-}
-
-#[test]
-fn a_dropped_accumulator_leaves_nothing_behind() {
-    let recipe = recipe("adamw_torch");
-    let (mut dropped, mut plain, planner) = (trainer(&recipe), trainer(&recipe), planner(&recipe));
-    computed(&mut dropped, &planner, 0);
-    dropped.drop_accumulator();
-    for trainer in [&mut dropped, &mut plain] {
-        computed(trainer, &planner, 0);
-    }
-    assert_eq!(
-        reduced(&mut dropped, &mut Local),
-        reduced(&mut plain, &mut Local)
-    );
-}
-
-/// A peer whose gradient is not a number.
-struct SickPeer;
-
-impl Collective for SickPeer {
-    fn world(&self) -> u32 {
-        2
-    }
-
-    fn rank(&self) -> Rank {
-        Rank(0)
-    }
-
-    fn all_reduce_sum(&mut self, buf: &mut [i64], _cancel: &Cancel) -> Result<(), CollectiveError> {
-        if let [non_finite, _] = buf {
-            *non_finite += 1;
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn a_step_with_a_non_finite_sum_is_skipped_and_counted() {
-    let recipe = recipe("adamw_8bit");
-    let (mut trainer, planner) = (trainer(&recipe), planner(&recipe));
-    let before = trainer.adapter().clone();
-    computed(&mut trainer, &planner, 0);
-    assert_eq!(
-        reduced(&mut trainer, &mut SickPeer).health,
-        SumHealth::NonFinite
-    );
-    assert_eq!(
-        trainer.apply(Step(0)).unwrap_err().kind,
-        ErrorKind::Internal
-    );
-
-    let applied = trainer.skip(Step(0)).unwrap();
-    assert_eq!(applied.grad_norm, 0.0);
-    assert_eq!(trainer.adapter(), &before);
-    let progress = Progress {
-        next_step: 1,
-        updates: 0,
-        skipped_steps: 1,
-    };
-    assert_eq!(trainer.state.progress, progress);
-
-    computed(&mut trainer, &planner, 1);
-    assert_eq!(reduced(&mut trainer, &mut Local).health, SumHealth::Finite);
-    trainer.apply(Step(1)).unwrap();
-    assert_ne!(trainer.adapter(), &before);
-}
-
-#[test]
-fn a_step_out_of_turn_is_refused() {
-    let recipe = recipe("adamw_torch");
-    let (mut trainer, planner) = (trainer(&recipe), planner(&recipe));
-    let plan = planner.step(Step(1));
-    let error = trainer
-        .compute_slot(Step(1), &plan.slots[0], 1)
-        .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Internal);
-    assert_eq!(trainer.skip(Step(1)).unwrap_err().kind, ErrorKind::Internal);
-}
-
-#[test]
-fn rows_that_differ_from_the_plan_are_refused() {
-    let recipe = recipe("adamw_torch");
-    let (mut trainer, planner) = (trainer(&recipe), planner(&recipe));
-    let mut slot = planner.step(Step(0)).slots[0].clone();
-    slot.supervised_tokens += 1;
-    assert_eq!(
-        trainer.compute_slot(Step(0), &slot, 9).unwrap_err().kind,
-        ErrorKind::Data
-    );
-}
-
-#[test]
-fn a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused_and_changes_nothing() {
-    let root = tempfile::tempdir().unwrap();
-    let (ours, other) = (recipe("adamw_8bit"), recipe("adamw_torch"));
-    let mut trainer = trainer(&ours);
-    let before = trainer.info().state_digest;
-
-    let foreign = folder(&root, "foreign");
-    save(&mut super::tests::trainer(&other), 0, &foreign);
-    let error = trainer.restore(&foreign).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Checkpoint);
-    assert!(error.message.contains("recipe"), "{}", error.message);
-
-    let damaged = folder(&root, "damaged");
-    save(&mut trainer, 0, &damaged);
-    let file = damaged.join("optimizer.safetensors");
-    let mut bytes = std::fs::read(&file).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(&file, bytes).unwrap();
-    let error = trainer.restore(&damaged).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Checkpoint);
-    assert!(
-        error.message.contains("optimizer.safetensors"),
-        "{}",
-        error.message
-    );
-    assert_eq!(trainer.info().state_digest, before);
-}
-
-#[test]
-fn a_checkpoint_that_cannot_be_written_is_a_storage_error_and_leaves_nothing() {
-    let root = tempfile::tempdir().unwrap();
-    std::fs::write(root.path().join("file"), "").unwrap();
-    let mut trainer = trainer(&recipe("adamw_torch"));
-    let meta = SnapshotMeta {
-        membership: Membership {
-            job: "job-1".parse().unwrap(),
-            term: Term(1),
-            epoch: Epoch(1),
-        },
-        next_step: Step(0),
-        world: 1,
-    };
-    let error = trainer
-        .snapshot(&meta)
-        .unwrap()
-        .write(&root.path().join("file/0000000000"))
-        .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Storage);
 }
