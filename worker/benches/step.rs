@@ -1,7 +1,9 @@
-//! One training step of a SmolLM2-135M-shaped model with random NF4 weights: `cargo bench -p weft-worker --bench step`.
+//! One training step of a SmolLM2-135M-shaped model with random NF4 weights: `cargo bench -p weft-worker --bench
+//! step`.
 //!
-//! Prints, for each memory plan, seconds a step, useful FLOP/s, and the share reached of the matrix-product rate that the same machine
-//! shows in the same run. Recomputed work is not counted as useful. Rates per processor second hold on a busy machine too.
+//! Prints, for each memory plan, seconds a step, useful FLOP/s, and the share reached of the matrix-product rate that
+//! the same machine shows in the same run. Recomputed work is not counted as useful. Rates per processor second hold
+//! on a busy machine too.
 #![allow(clippy::unwrap_used, reason = "a measurement fails by panicking")]
 
 use std::hint::black_box;

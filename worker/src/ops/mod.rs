@@ -2,14 +2,14 @@
 //!
 //! [`Ops`] is what the decoder layer, written once, asks of a device. Its contract:
 //!
-//! * **Shapes** are suffixes: `t` tokens of the packed batch, `s` supervised rows, `d` residual width, `i`/`o` inputs and
-//!   outputs of a linear, `r` adapter rank, `h` query heads, `k` key/value heads, `e` head width, `f` MLP width,
-//!   `v` vocabulary. All arrays are row by row, packed, and hold *at least* the elements that the shape names: buffers are
-//!   reused, and what lies beyond is neither read nor written.
-//! * **Outputs** say `=` (old contents never read, poison allowed) or `+=`. An output may overlap no input unless the op says
-//!   "in place". The borrow checker holds the CPU backend to it.
-//! * **Accumulation** is in f32 at least, in an order that depends on shapes alone: never on the number of threads, on timing or on
-//!   addresses. Two calls with equal inputs give equal bits.
+//! * **Shapes** are suffixes: `t` tokens of the packed batch, `s` supervised rows, `d` residual width, `i`/`o` inputs
+//!   and outputs of a linear, `r` adapter rank, `h` query heads, `k` key/value heads, `e` head width, `f` MLP width,
+//!   `v` vocabulary. All arrays are row by row, packed, and hold *at least* the elements that the shape names:
+//!   buffers are reused, and what lies beyond is neither read nor written.
+//! * **Outputs** say `=` (old contents never read, poison allowed) or `+=`. An output may overlap no input unless the
+//!   op says "in place". The borrow checker holds the CPU backend to it.
+//! * **Accumulation** is in f32 at least, in an order that depends on shapes alone: never on the number of threads,
+//!   on timing or on addresses. Two calls with equal inputs give equal bits.
 //! * Ops may be asynchronous; [`Ops::read`] and a returned number wait.
 
 pub mod cpu;
@@ -100,7 +100,8 @@ pub trait Ops: Send + Sync {
         dx_ti: Out<'_, Self::Buf>,
     );
 
-    /// `c_mn (= or +=) alpha · a_mk · b_kn`, each operand as it lies or transposed. Meant for the adapter: one of m, n, k is a rank.
+    /// `c_mn (= or +=) alpha · a_mk · b_kn`, each operand as it lies or transposed. Meant for the adapter: one of m,
+    /// n, k is a rank.
     fn gemm(
         &self,
         mnk: [usize; 3],
@@ -150,9 +151,9 @@ pub trait Ops: Send + Sync {
         gate_up: (&mut Self::Buf, &mut Self::Buf),
     );
 
-    /// Causal attention within each document, grouped queries: `out_the =`, `lse_th =` (natural logarithm of the sum of exponentials
-    /// of the scaled scores). No more than a tile of scores exists at a time. Where a document has fewer queries than keys, the queries
-    /// are its last positions.
+    /// Causal attention within each document, grouped queries: `out_the =`, `lse_th =` (natural logarithm of the sum
+    /// of exponentials of the scaled scores). No more than a tile of scores exists at a time. Where a document has
+    /// fewer queries than keys, the queries are its last positions.
     fn attention_forward(
         &self,
         shape: AttentionShape,
@@ -162,7 +163,8 @@ pub trait Ops: Send + Sync {
         lse_th: &mut Self::Buf,
     );
 
-    /// Gradient of [`Self::attention_forward`] for queries, keys and values, all `=`. Queries and keys of a document are equally many.
+    /// Gradient of [`Self::attention_forward`] for queries, keys and values, all `=`. Queries and keys of a document
+    /// are equally many.
     fn attention_backward(
         &self,
         shape: AttentionShape,
@@ -172,8 +174,8 @@ pub trait Ops: Send + Sync {
         grads: AttentionGrads<'_, Self::Buf>,
     );
 
-    /// Head and cross-entropy of supervised rows in one pass over chunks of rows, so that logits exist for one chunk only.
-    /// Returns the sum of −log p(target), summed in f64; `dx_sd = scale · (softmax − onehot) · head_vd`.
+    /// Head and cross-entropy of supervised rows in one pass over chunks of rows, so that logits exist for one chunk
+    /// only. Returns the sum of −log p(target), summed in f64; `dx_sd = scale · (softmax − onehot) · head_vd`.
     fn cross_entropy(
         &self,
         targets_s: &Self::Ids,
@@ -183,7 +185,8 @@ pub trait Ops: Send + Sync {
         dx_sd: &mut Self::Buf,
     ) -> f64;
 
-    /// A frozen linear and its adapter: `y_to (= or +=) x·Wᵀ + bias + s·(x·Aᵀ)·Bᵀ`. A backend may fuse it; this is the reference.
+    /// A frozen linear and its adapter: `y_to (= or +=) x·Wᵀ + bias + s·(x·Aᵀ)·Bᵀ`. A backend may fuse it; this is
+    /// the reference.
     fn adapted_forward(
         &self,
         tokens: usize,
@@ -197,8 +200,8 @@ pub trait Ops: Send + Sync {
         lora::forward(self, tokens, x_ti, linear, scratch, y_to);
     }
 
-    /// Gradient of [`Self::adapted_forward`]: `dx_ti` (where wanted), and A's and B's gradients, `=`, into `grads` at their offsets
-    /// less `linear.grad_base`.
+    /// Gradient of [`Self::adapted_forward`]: `dx_ti` (where wanted), and A's and B's gradients, `=`, into `grads` at
+    /// their offsets less `linear.grad_base`.
     fn adapted_backward(
         &self,
         tokens: usize,

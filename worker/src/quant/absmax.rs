@@ -22,8 +22,8 @@ pub enum Absmax {
 }
 
 impl Absmax {
-    /// Quantizes magnitudes in groups of 256 after taking their mean off. Multiplies by the reciprocal, as bitsandbytes does on a GPU;
-    /// where all deviations are 0 that is not a number, and the code is 0.
+    /// Quantizes magnitudes in groups of 256 after taking their mean off. Multiplies by the reciprocal, as
+    /// bitsandbytes does on a GPU; where all deviations are 0 that is not a number, and the code is 0.
     #[must_use]
     pub fn double(magnitudes: &[f32]) -> Self {
         let sum: f64 = magnitudes.iter().copied().map(f64::from).sum();

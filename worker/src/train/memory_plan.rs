@@ -5,10 +5,11 @@ use weft_common::recipe::GradientCheckpointing;
 use crate::model::Spec;
 use crate::model::layer::{Activations, Workspace};
 
-/// How many layers keep their activations; the others are computed again from their input. No plan changes a bit of the result.
+/// How many layers keep their activations; the others are computed again from their input. No plan changes a bit of
+/// the result.
 ///
-/// Inputs of all layers are always kept. Layers are kept from the top, because the last one's are still there when the backward
-/// begins: at least one always is.
+/// Inputs of all layers are always kept. Layers are kept from the top, because the last one's are still there when
+/// the backward begins: at least one always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
     kept_layers: usize,
@@ -29,7 +30,8 @@ impl MemoryPlan {
         Self { kept_layers: 1 }
     }
 
-    /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows at `tokens` tokens a micro-batch.
+    /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows at `tokens` tokens a
+    /// micro-batch.
     #[must_use]
     pub fn choose(
         spec: &Spec,
@@ -70,7 +72,8 @@ impl MemoryPlan {
         (numbers * size_of::<f32>()) as u64
     }
 
-    /// Where layer `layer` puts its activations. Layers that are not kept share the first place with the lowest kept one.
+    /// Where layer `layer` puts its activations. Layers that are not kept share the first place with the lowest kept
+    /// one.
     pub(super) fn slot(self, spec: &Spec, layer: usize) -> usize {
         layer.saturating_sub(spec.layers - self.kept_layers)
     }

@@ -11,10 +11,11 @@ use crate::ops::Ops;
 
 /// Takes gradients as they are finished, so that no gradient of the whole adapter is ever held.
 pub trait GradSink<B = Vec<f32>> {
-    /// Takes the gradient of `range` of the adapter's flat array: the first `range.len()` elements of `grad`, which may be longer.
+    /// Takes the gradient of `range` of the adapter's flat array: the first `range.len()` elements of `grad`, which
+    /// may be longer.
     ///
-    /// Ranges of one pass do not overlap and together cover the adapter; layers come last to first. A pass in which nothing is
-    /// supervised has no gradient and makes no call.
+    /// Ranges of one pass do not overlap and together cover the adapter; layers come last to first. A pass in which
+    /// nothing is supervised has no gradient and makes no call.
     fn accept(&mut self, range: Range<usize>, grad: &B);
 }
 

@@ -1,5 +1,5 @@
-//! The engine against independent implementations: golden values from the real libraries, candle's autograd over plain ops, finite
-//! differences; and against itself, where a law says that two ways must agree.
+//! The engine against independent implementations: golden values from the real libraries, candle's autograd over
+//! plain ops, finite differences; and against itself, where a law says that two ways must agree.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,7 +1,7 @@
 //! Small models, adapters and batches for the engine's tests.
 
 use weft_common::data::Row;
-use weft_common::recipe::LoraSection;
+use weft_common::recipe::{LoraSection, TargetModules};
 use weft_worker::lora::Adapter;
 use weft_worker::model::{
     Activation, FrozenLinear, Model, ModelWeights, Projection, RandomFormat, RopeScaling, RopeSpec,
@@ -72,6 +72,15 @@ impl Case {
     }
 
     pub(crate) fn with(spec: Spec, format: RandomFormat, lengths: &[usize]) -> Self {
+        Self::targeting(TargetModules::default(), spec, format, lengths)
+    }
+
+    pub(crate) fn targeting(
+        target_modules: TargetModules,
+        spec: Spec,
+        format: RandomFormat,
+        lengths: &[usize],
+    ) -> Self {
         let mut weights = ModelWeights::random(&spec, 5, format);
         for (index, layer) in weights.layers.iter_mut().enumerate() {
             // Biases on some linears, so that both paths run.
@@ -82,6 +91,7 @@ impl Case {
         let lora = LoraSection {
             r: 4,
             lora_alpha: 6.0,
+            target_modules,
             ..LoraSection::default()
         };
         let mut adapter = Adapter::new(&spec, &lora, 3).unwrap();

@@ -1,4 +1,5 @@
-//! The same model over candle's plain ops in f64, differentiated by candle: no packing, no tiles, no hand-written backward.
+//! The same model over candle's plain ops in f64, differentiated by candle: no packing, no tiles, no hand-written
+//! backward.
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use weft_common::data::Row;
@@ -141,16 +142,18 @@ impl Oracle<'_> {
         );
         let adapter: &Adapter = &self.case.adapter;
         let variable = |kind: &str| {
+            let name = format!("{name}.{kind}.weight");
             let position = adapter
                 .layout()
                 .tensors()
                 .iter()
-                .position(|t| t.name == format!("{name}.{kind}.weight"));
-            self.variables[position.expect("every linear has an adapter")].as_tensor()
+                .position(|tensor| tensor.name == name);
+            position.map(|position| self.variables[position].as_tensor())
         };
-        let low = x
-            .matmul(&variable("lora_A").t()?)?
-            .matmul(&variable("lora_B").t()?)?;
+        let (Some(a), Some(b)) = (variable("lora_A"), variable("lora_B")) else {
+            return Ok(y);
+        };
+        let low = x.matmul(&a.t()?)?.matmul(&b.t()?)?;
         y + (low * f64::from(adapter.scale()))?
     }
 }

@@ -1,5 +1,6 @@
 //! The whole pass against candle's autograd: two layers, grouped queries, packed documents.
 
+use weft_common::recipe::TargetModules;
 use weft_worker::model::{RandomFormat, Spec};
 use weft_worker::train::MemoryPlan;
 
@@ -43,6 +44,16 @@ fn llama_with_a_tied_head_equals_autograd() {
 #[test]
 fn four_bit_llama_equals_autograd() {
     check(&Case::with(llama(), RandomFormat::Nf4, &[20, 5]));
+}
+
+#[test]
+fn an_adapter_on_some_linears_of_the_upper_layers_equals_autograd() {
+    let upper = TargetModules::Pattern(r".*\.[12]\..*\.(k|down)_proj".to_owned());
+    let spec = Spec {
+        layers: 4,
+        ..llama()
+    };
+    check(&Case::targeting(upper, spec, RandomFormat::F32, &[20, 5]));
 }
 
 #[test]

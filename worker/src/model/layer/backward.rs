@@ -15,8 +15,8 @@ pub enum Below {
 }
 
 impl<O: Ops> Layer<'_, O> {
-    /// Turns `dx`, the gradient of the layer's output, into that of its input, in place, and writes the layer's adapter gradient, `=`,
-    /// to `lora_grads`. With [`Below::Frozen`] `dx` is left unspecified. Consumes `kept`.
+    /// Turns `dx`, the gradient of the layer's output, into that of its input, in place, and writes the layer's
+    /// adapter gradient, `=`, to `lora_grads`. With [`Below::Frozen`] `dx` is left unspecified. Consumes `kept`.
     ///
     /// # Panics
     /// If `work` was made for a forward alone.

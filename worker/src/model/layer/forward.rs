@@ -75,7 +75,8 @@ impl<O: Ops> Layer<'_, O> {
         );
     }
 
-    /// Attention of the batch's queries over keys and values that lie elsewhere: a cache. `key_spans` are the cache's boundaries.
+    /// Attention of the batch's queries over keys and values that lie elsewhere: a cache. `key_spans` are the cache's
+    /// boundaries.
     pub fn attend_over(
         &self,
         kept: &mut Activations<O>,

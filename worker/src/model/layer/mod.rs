@@ -5,9 +5,9 @@
 //!   └──────────────────────────────────────────┘      └─────────────────────────────────────┘
 //! ```
 //!
-//! [`Activations`] is what the backward needs of the forward. A plan that recomputes fills it again from `x_in` just before the
-//! backward, by the same code, and leaves out `down`: its output is never needed again. Norm and gated-unit outputs are cheaper to
-//! compute than to keep, so they live in [`Workspace`] only.
+//! [`Activations`] is what the backward needs of the forward. A plan that recomputes fills it again from `x_in` just
+//! before the backward, by the same code, and leaves out `down`: its output is never needed again. Norm and
+//! gated-unit outputs are cheaper to compute than to keep, so they live in [`Workspace`] only.
 
 mod activations;
 mod backward;

@@ -143,7 +143,8 @@ struct Product<'a> {
     write: Write,
 }
 
-// SAFETY: `c` comes from an exclusive borrow that outlives the product (`'a`), and `tile` is called for disjoint tiles only.
+// SAFETY: `c` comes from an exclusive borrow that outlives the product (`'a`), and `tile` is called for disjoint
+// tiles only.
 unsafe impl Sync for Product<'_> {}
 
 impl<'a> Product<'a> {
@@ -177,9 +178,9 @@ impl<'a> Product<'a> {
         let (a, b) = (self.a, self.b);
         let signed =
             |stride: usize| isize::try_from(stride).expect("a slice's stride fits an isize");
-        // SAFETY: `checked` proved that all elements of the operands and of the result that this shape names lie within their
-        // slices; tiles lie within the shape, and concurrent calls have disjoint tiles of `c`. `read_dst` is false for `=`, so
-        // poison in `c` is not read.
+        // SAFETY: `checked` proved that all elements of the operands and of the result that this shape names lie
+        // within their slices; tiles lie within the shape, and concurrent calls have disjoint tiles of `c`.
+        // `read_dst` is false for `=`, so poison in `c` is not read.
         unsafe {
             gemm::gemm(
                 rows,

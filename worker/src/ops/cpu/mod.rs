@@ -1,4 +1,5 @@
-//! The CPU backend: f32, rayon, and the `gemm` crate's kernels. It is the reference that other backends are tested against.
+//! The CPU backend: f32, rayon, and the `gemm` crate's kernels. It is the reference that other backends are tested
+//! against.
 //!
 //! Work is cut into tiles whose size depends on shapes alone, and every sum has one order, so the number of threads
 //! changes no bit.

@@ -157,7 +157,8 @@ impl Scores {
             Target::strided(&mut self.ds, KEYS, Write::Set),
         );
         for (row, query) in queries.enumerate() {
-            // Rows are those of the packed batch for queries and keys alike, so a key is visible up to the query's own row.
+            // Rows are those of the packed batch for queries and keys alike, so a key is visible up to the query's
+            // own row.
             let visible = (query + 1).saturating_sub(keys.start).min(keys.len());
             let at = query * shape.heads + head;
             let (lse, delta) = (inputs.saved.lse[at], inputs.delta_th[at]);
