@@ -1,8 +1,25 @@
 //! From files of rows to a prepared dataset: tokens and loss masks, read by range.
+//!
+//! ```text
+//! source (csv, json) → rows (columns, cleaning, kinds) → chat (template, assistant spans) → tokenize → encode (mask, lint) → prepare
+//! ```
 
 pub mod chat;
+mod encode;
+mod error;
+mod lint;
+mod prepare;
+mod preview;
+mod rows;
+mod source;
+#[cfg(test)]
+mod testing;
 mod tokenize;
 
+pub use error::DataError;
+pub use lint::{DropReason, Dropped, PrepareReport, Suspicion, Warning};
+pub use prepare::{PrepareProgress, Prepared, prepare};
+pub use preview::{Marking, PreviewRow, PreviewToken, preview};
 pub use tokenize::{ChatTokenizer, Encoded, TokenizerError};
 
 use serde::{Deserialize, Serialize};

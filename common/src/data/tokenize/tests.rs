@@ -1,48 +1,12 @@
 //! Tokenizers of all sources against a small vocabulary trained here, and the quick way against the general one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-
-/// A byte-level tokenizer with some merges and ChatML's tokens.
-fn tokenizer_json(pre_tokenizer: &Value) -> Value {
-    let byte_letters = (0..256u32).map(|byte| match byte {
-        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => byte,
-        0..=0x20 => 0x100 + byte,
-        0x7F..=0xA0 => 0x121 + byte - 0x7F,
-        _ => 0x143,
-    });
-    let mut tokens: Vec<String> = byte_letters
-        .map(|code| char::from_u32(code).unwrap().to_string())
-        .collect();
-    let merges = [
-        "h e", "l l", "he ll", "hell o", "Ġ a", "Ġ Ġ", "Ċ Ċ", "' s", "1 2", "Ã ©", "Ġ hello",
-    ];
-    tokens.extend(merges.iter().map(|merge| merge.replace(' ', "")));
-    let vocab: serde_json::Map<String, Value> = tokens
-        .iter()
-        .enumerate()
-        .map(|(id, t)| (t.clone(), id.into()))
-        .collect();
-    let special = |id: usize, content: &str| {
-        json!({"id": tokens.len() + id, "content": content, "special": true,
-        "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
-    };
-    json!({
-        "version": "1.0", "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
-        "padding": null, "normalizer": null, "pre_tokenizer": pre_tokenizer, "post_processor": null,
-        "added_tokens": [special(0, "<s>"), special(1, "<|im_start|>"), special(2, "<|im_end|>")],
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "vocab": vocab, "merges": merges},
-    })
-}
-
-fn byte_level(use_regex: bool) -> Value {
-    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
-}
+use crate::data::testing::{byte_level, tokenizer_folder, tokenizer_json};
 
 fn pipelines() -> Vec<Value> {
     let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
@@ -59,34 +23,8 @@ fn pipelines() -> Vec<Value> {
     ]
 }
 
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
-        folder.write("tokenizer.json", &tokenizer_json(&byte_level(true)));
-        folder.write(
-            "tokenizer_config.json",
-            &json!({"bos_token": {"content": "<s>"}, "eos_token": "<|im_end|>"}),
-        );
-        folder
-    }
-
-    fn write(&self, name: &str, value: &Value) {
-        std::fs::write(self.path().join(name), value.to_string()).unwrap();
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn load(&self, template: &str) -> Result<ChatTokenizer, String> {
-        ChatTokenizer::load(self.path(), None, template).map_err(|error| error.to_string())
-    }
-}
-
 fn with_pipeline(pre_tokenizer: &Value) -> ChatTokenizer {
-    let folder = Folder::new();
+    let folder = tokenizer_folder();
     folder.write("tokenizer.json", &tokenizer_json(pre_tokenizer));
     folder.load("auto").unwrap()
 }
@@ -157,7 +95,7 @@ proptest! {
 
 #[test]
 fn a_saved_tokenizer_loads_to_the_same_one_and_its_own_truncation_is_ignored() {
-    let original = Folder::new().load("chatml").unwrap();
+    let original = tokenizer_folder().load("chatml").unwrap();
     assert_eq!(
         original
             .encode("hello hello hello hello hello", false)
@@ -181,7 +119,7 @@ fn a_saved_tokenizer_loads_to_the_same_one_and_its_own_truncation_is_ignored() {
 
 #[test]
 fn ends_come_from_config_tokenizer_and_template() {
-    let folder = Folder::new();
+    let folder = tokenizer_folder();
     folder.write("generation_config.json", &json!({"eos_token_id": [3, 5]}));
     folder.write("config.json", &json!({"eos_token_id": 3}));
     let tokenizer = folder.load("chatml").unwrap();
@@ -193,7 +131,7 @@ fn ends_come_from_config_tokenizer_and_template() {
 
 #[test]
 fn a_template_is_found_wherever_hugging_face_puts_it() {
-    let folder = Folder::new();
+    let folder = tokenizer_folder();
     let prints = |text: &str| {
         format!("{{{{ '{text}' }}}}{{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}")
     };
@@ -231,12 +169,12 @@ fn a_template_is_found_wherever_hugging_face_puts_it() {
 
 #[test]
 fn tokens_that_the_tokenizer_lacks_are_named() {
-    let error = Folder::new().load("llama-3").unwrap_err();
+    let error = tokenizer_folder().load("llama-3").unwrap_err();
     assert!(
         error.contains("<|start_header_id|>, <|end_header_id|>, <|eot_id|>"),
         "{error}"
     );
-    let folder = Folder::new();
+    let folder = tokenizer_folder();
     let own = "{% for m in messages %}{{ '<|user|>' + m.content }}{% endfor %}";
     folder.write("tokenizer_config.json", &json!({"chat_template": own}));
     assert!(folder.load("auto").unwrap_err().contains("lacks: <|user|>"));
@@ -259,12 +197,12 @@ fn missing_things_are_errors_with_a_remedy() {
         error.contains("has no tokenizer.json") && error.contains("model.tokenizer"),
         "{error}"
     );
-    let error = Folder::new().load("nonsense").unwrap_err();
+    let error = tokenizer_folder().load("nonsense").unwrap_err();
     assert!(
         error.contains("`nonsense` is neither") && error.contains("llama-3.1"),
         "{error}"
     );
-    let tokenizer = Folder::new().load("auto").unwrap();
+    let tokenizer = tokenizer_folder().load("auto").unwrap();
     assert!(
         tokenizer
             .template()
@@ -272,7 +210,7 @@ fn missing_things_are_errors_with_a_remedy() {
             .to_string()
             .contains("no chat template")
     );
-    let folder = Folder::new();
+    let folder = tokenizer_folder();
     std::fs::write(folder.path().join("tokenizer.json"), "{").unwrap();
     assert!(folder.load("auto").unwrap_err().contains("cannot be used"));
 }
