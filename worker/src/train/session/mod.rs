@@ -10,6 +10,7 @@
 //! function of them, so that all members hold the same bits at every step.
 
 mod engine;
+mod factory;
 mod open;
 mod rows;
 mod snapshot;
@@ -26,6 +27,7 @@ use crate::lora::{Adapter, LoraError};
 use crate::model::{Model, ModelError, ModelWeights, Spec};
 use crate::ops::Cpu;
 
+pub use factory::engine_factory;
 pub use open::{Dataset, open};
 pub use rows::RowSource;
 
