@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::error::LoadError;
 use super::file::Scratch;
 use super::floats::FloatType;
+use super::inspect::check_layer_count;
 use super::names::{Part, TensorRole};
 use super::source::{Rows, Stored, WeightSource};
 use super::{LoadProgress, LoadProgressFn, Precision};
@@ -53,7 +54,7 @@ impl<'a> Assembly<'a> {
 
     /// Loads every tensor of the model.
     pub(super) fn run(mut self) -> Result<ModelWeights, LoadError> {
-        self.check_layer_count()?;
+        check_layer_count(self.spec, self.source)?;
         let (vocab, hidden) = (self.spec.vocab, self.spec.hidden);
         let embed = self.dense(TensorRole::Embed, vocab, hidden)?;
         let layers = (0..self.spec.layers)
@@ -70,19 +71,6 @@ impl<'a> Assembly<'a> {
             final_norm,
             head,
         })
-    }
-
-    /// A checkpoint with more layers than its configuration names would silently become another model.
-    fn check_layer_count(&self) -> Result<(), LoadError> {
-        let beyond = TensorRole::Layer(self.spec.layers, Part::AttnNorm);
-        if !self.source.has(beyond) {
-            return Ok(());
-        }
-        let problem = format!(
-            "it holds more layers than the {} of its configuration; they belong to different models",
-            self.spec.layers
-        );
-        Err(LoadError::config(self.source.path(), problem))
     }
 
     fn layer(&mut self, layer: usize) -> Result<LayerWeights, LoadError> {

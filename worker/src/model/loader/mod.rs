@@ -19,6 +19,7 @@ mod floats;
 mod folder;
 mod gguf;
 mod gguf_spec;
+mod inspect;
 mod location;
 mod names;
 mod report;
@@ -44,11 +45,13 @@ use assemble::Assembly;
 use folder::Folder;
 use gguf::Gguf;
 use location::Location;
+use source::WeightSource;
 
 /// How to load.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Quantize the linears to NF4, where they are not already. Otherwise they keep the format they are stored in.
+    /// Quantize the linears to NF4. Otherwise they keep the format they are stored in; those that a GGUF file quantizes
+    /// become 16-bit. A bitsandbytes checkpoint stays as it is either way: what it left in 16 bits was left on purpose.
     pub load_in_4bit: bool,
     /// The digest of this base model, if [`model_digest`] has been called already; else it is computed.
     pub digest: Option<Digest>,
@@ -101,21 +104,9 @@ pub fn load(
         true => Precision::Nf4,
         false => Precision::Stored,
     };
-    let (spec, weights) = match Location::find(path)? {
-        Location::Folder { config, shards } => {
-            let spec = config::read_spec(&config)?;
-            let source = Folder::open(&shards)?;
-            let weights = Assembly::new(&source, &spec, precision, progress).run()?;
-            (spec, weights)
-        }
-        Location::Gguf(file) => {
-            let container = GgufFile::open(&file)?;
-            let spec = gguf_spec::read_spec(&container)?;
-            let source = Gguf::open(&container, &spec)?;
-            let weights = Assembly::new(&source, &spec, precision, progress).run()?;
-            (spec, weights)
-        }
-    };
+    let (spec, weights) = open(path, |spec, source| {
+        Assembly::new(source, spec, precision, progress).run()
+    })?;
     let report = LoadReport::new(&weights, started.elapsed());
     Ok(LoadedModel {
         spec,
@@ -123,6 +114,16 @@ pub fn load(
         digest,
         report,
     })
+}
+
+/// Checks the base model at `path` as [`load`] would, without keeping it: every file, every tensor's name, shape and
+/// format. **Cost**: reads what bitsandbytes stored in 4 bits, of everything else the directories alone.
+///
+/// # Errors
+/// Those of [`load`], but for weights that are not finite.
+pub fn inspect(path: &Path) -> Result<Spec, LoadError> {
+    let (spec, ()) = open(path, inspect::check_tensors)?;
+    Ok(spec)
 }
 
 /// Reads a base model's dimensions without its weights.
@@ -133,5 +134,25 @@ pub fn read_spec(path: &Path) -> Result<Spec, LoadError> {
     match Location::find(path)? {
         Location::Folder { config, .. } => config::read_spec(&config),
         Location::Gguf(file) => gguf_spec::read_spec(&GgufFile::open(&file)?),
+    }
+}
+
+/// Opens the base model at `path` and does `work` with its tensors.
+fn open<T>(
+    path: &Path,
+    work: impl FnOnce(&Spec, &dyn WeightSource) -> Result<T, LoadError>,
+) -> Result<(Spec, T), LoadError> {
+    match Location::find(path)? {
+        Location::Folder { config, shards } => {
+            let spec = config::read_spec(&config)?;
+            let done = work(&spec, &Folder::open(&shards)?)?;
+            Ok((spec, done))
+        }
+        Location::Gguf(file) => {
+            let container = GgufFile::open(&file)?;
+            let spec = gguf_spec::read_spec(&container)?;
+            let done = work(&spec, &Gguf::open(&container, &spec)?)?;
+            Ok((spec, done))
+        }
     }
 }

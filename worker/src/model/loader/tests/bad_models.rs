@@ -3,6 +3,7 @@
 use safetensors::tensor::Dtype;
 use serde_json::json;
 
+use super::super::inspect;
 use super::checkpoint::Checkpoint;
 use super::{assert_refused, golden, load};
 
@@ -14,6 +15,29 @@ fn refused(change: impl Fn(&mut Checkpoint), parts: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     checkpoint.write(folder.path());
     assert_refused(load(folder.path()), parts);
+}
+
+#[test]
+fn inspection_finds_what_loading_would() {
+    for name in ["tiny_llama", "tiny_llama_tied", "tiny_llama_bnb4"] {
+        let spec = load(&golden(name)).unwrap().spec;
+        assert_eq!(inspect(&golden(name)).unwrap(), spec);
+    }
+    for tensor in [
+        "model.embed_tokens.weight",
+        "model.layers.1.input_layernorm.weight",
+        "model.layers.0.self_attn.o_proj.weight",
+        "model.norm.weight",
+        "lm_head.weight",
+    ] {
+        let mut checkpoint = Checkpoint::read(&golden("tiny_llama"));
+        checkpoint.tensors.remove(tensor).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        checkpoint.write(folder.path());
+        let message = inspect(folder.path()).unwrap_err().to_string();
+        assert_eq!(message, load(folder.path()).unwrap_err().to_string());
+        assert!(message.contains(tensor), "{message}");
+    }
 }
 
 #[test]
