@@ -1,3 +1,79 @@
-//! The weft command line.
+//! The `weft` command line: one file a subcommand, each thin. What a command shows and leaves is in [`output`], how it
+//! ends in [`exit`].
 
-fn main() {}
+mod coordinator;
+mod data;
+mod exit;
+mod generate;
+mod logging;
+mod output;
+mod plan;
+mod preflight;
+mod recipe;
+mod run;
+mod schema;
+mod signals;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use exit::Failure;
+
+/// Fine-tunes large language models with QLoRA, on one machine or many, from the same recipe.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trains: an embedded coordinator and worker processes on this machine
+    Run(run::Args),
+    /// Shows what would run and finds every problem, without starting anything
+    Plan(plan::Args),
+    /// Shows or prepares the dataset
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Coordinates one job, for workers that come by themselves
+    Coordinator(coordinator::Args),
+    /// Joins a coordinator and computes
+    Worker(worker::Args),
+    /// Lets a base model, or an adapter on it, answer a prompt
+    Generate(generate::Args),
+    /// Prints the recipe's keys: JSON schema, or tables
+    Schema(schema::Args),
+    /// Prints the version
+    Version,
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Run(args) => run::run(&args),
+            Self::Plan(args) => plan::run(&args),
+            Self::Data(command) => data::run(&command),
+            Self::Coordinator(args) => coordinator::run(&args),
+            Self::Worker(args) => worker::run(&args),
+            Self::Generate(args) => generate::run(&args),
+            Self::Schema(args) => schema::run(&args),
+            Self::Version => {
+                println!("weft {}", env!("CARGO_PKG_VERSION"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Helpers for the tests that drive weft from outside: the real binary, in folders of its own.
 
+pub mod disk;
 pub mod files;
 pub mod process;
 pub mod quickstart;

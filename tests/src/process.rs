@@ -7,12 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::files;
 
 /// No wait in these tests is longer; a process that takes more hangs.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
-/// The binary, built once per test run in the profile that the test itself was built in.
+/// The binary in the profile that the test itself was built in. `cargo test --workspace` has built it; where it is older
+/// than the sources, it is built once more.
 ///
 /// # Panics
 /// The build fails.
@@ -25,31 +28,64 @@ pub fn binary() -> &'static Path {
             .ancestors()
             .nth(2)
             .expect("cargo puts tests in <target>/<profile>/deps");
-        let target = profile
-            .parent()
-            .expect("a profile's folder lies in the target folder");
-        let name = match profile.file_name().and_then(OsStr::to_str) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--package",
-                "weft-cli",
-                "--profile",
-                name,
-            ])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(crate::repository())
-            .status()
-            .expect("cargo, which runs this test, can be started");
-        assert!(status.success(), "building the weft binary failed");
-        profile.join("weft")
+        let binary = profile.join("weft");
+        let built = modified(&binary);
+        if built.is_none() || built < newest_source() {
+            build(profile);
+        }
+        binary
     })
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata()
+        .and_then(|metadata| metadata.modified())
+        .ok()
+}
+
+/// When the youngest of the files that the binary is made from was written.
+fn newest_source() -> Option<SystemTime> {
+    let root = crate::repository();
+    let crates = ["cli", "common", "coordinator", "proto", "worker"];
+    let sources = crates
+        .into_iter()
+        .flat_map(|name| files::listing(&root.join(name).join("src")));
+    let manifests = crates
+        .into_iter()
+        .map(|name| root.join(name).join("Cargo.toml"));
+    let protocol = files::listing(&root.join("proto/weft"));
+    let all = sources
+        .chain(manifests)
+        .chain(protocol)
+        .chain([root.join("Cargo.lock")]);
+    all.filter_map(|path| modified(&path)).max()
+}
+
+fn build(profile: &Path) {
+    let target = profile
+        .parent()
+        .expect("a profile's folder lies in the target folder");
+    let name = match profile.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--bin",
+            "weft",
+            "--profile",
+            name,
+        ])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(crate::repository())
+        .status()
+        .expect("cargo, which built this test, can be started");
+    assert!(status.success(), "building the weft binary failed");
 }
 
 /// A `weft` command line about to be started.

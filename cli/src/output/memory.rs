@@ -1,0 +1,123 @@
+//! Host memory: what a CPU worker uses and what the machine has, from the kernel's own accounting.
+
+use std::fs;
+
+use super::figures::{gib, percent};
+
+/// The machine as a memory report names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// The processor's model name.
+    pub(crate) name: String,
+    /// Physical memory in bytes; 0 where the kernel does not say.
+    pub(crate) total_bytes: u64,
+}
+
+impl Host {
+    /// Asks the kernel.
+    pub(crate) fn read() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self {
+            name: field(&cpuinfo, "model name").unwrap_or("CPU").to_owned(),
+            total_bytes: kibibytes(&meminfo, "MemTotal"),
+        }
+    }
+}
+
+/// Resident memory of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Resident {
+    /// Now, in bytes.
+    pub(crate) current_bytes: u64,
+    /// The most it ever was, in bytes.
+    pub(crate) peak_bytes: u64,
+}
+
+impl Resident {
+    /// Asks the kernel about process `pid`; `None` when it is gone.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        Some(Self {
+            current_bytes: kibibytes(&status, "VmRSS"),
+            peak_bytes: kibibytes(&status, "VmHWM"),
+        })
+    }
+}
+
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+fn kibibytes(text: &str, key: &str) -> u64 {
+    let number =
+        field(text, key).and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1024
+}
+
+/// The report before training: device, its memory, and what the loaded model takes.
+pub(crate) fn before(host: &Host, start_bytes: u64) -> String {
+    format!(
+        "CPU = {}. Max memory = {:.3} GiB.\n{:.3} GiB of memory reserved.",
+        host.name,
+        gib(host.total_bytes),
+        gib(start_bytes),
+    )
+}
+
+/// The report after training: time, peak, and the share of it that training itself added.
+pub(crate) fn after(host: &Host, start_bytes: u64, peak_bytes: u64, train_seconds: f64) -> String {
+    let training_bytes = peak_bytes.saturating_sub(start_bytes);
+    format!(
+        "{train_seconds:.4} seconds used for training.\n\
+         {:.2} minutes used for training.\n\
+         Peak reserved memory = {:.3} GiB.\n\
+         Peak reserved memory for training = {:.3} GiB.\n\
+         Peak reserved memory % of max memory = {:.3} %.\n\
+         Peak reserved memory for training % of max memory = {:.3} %.",
+        train_seconds / 60.0,
+        gib(peak_bytes),
+        gib(training_bytes),
+        percent(peak_bytes, host.total_bytes),
+        percent(training_bytes, host.total_bytes),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_resident_memory() {
+        let resident = Resident::of(std::process::id()).unwrap();
+        assert!(resident.current_bytes > 0 && resident.peak_bytes >= resident.current_bytes);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_none() {
+        assert_eq!(Resident::of(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_report_has_the_six_figures_that_notebooks_print() {
+        let host = Host {
+            name: "Test CPU".to_owned(),
+            total_bytes: 16 << 30,
+        };
+        let text = after(&host, 1 << 30, 3 << 30, 90.0);
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "90.0000 seconds used for training.",
+                "1.50 minutes used for training.",
+                "Peak reserved memory = 3.000 GiB.",
+                "Peak reserved memory for training = 2.000 GiB.",
+                "Peak reserved memory % of max memory = 18.750 %.",
+                "Peak reserved memory for training % of max memory = 12.500 %.",
+            ]
+        );
+    }
+}

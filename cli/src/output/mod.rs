@@ -1,0 +1,10 @@
+//! What a run shows and leaves: banner, progress, memory report, and the files of the output folder.
+
+pub(crate) mod adapter;
+pub(crate) mod banner;
+pub(crate) mod figures;
+pub(crate) mod folder;
+pub(crate) mod memory;
+pub(crate) mod metrics;
+pub(crate) mod progress;
+pub(crate) mod trainer;

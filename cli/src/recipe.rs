@@ -1,0 +1,53 @@
+//! The arguments that every command on a recipe takes.
+
+use std::path::PathBuf;
+
+use weft_common::recipe::{LoadedRecipe, Recipe};
+
+use crate::exit::{Exit, Failure};
+
+/// Which recipe, with which changes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecipeArgs {
+    /// The recipe: YAML, JSON or TOML
+    recipe: PathBuf,
+    /// Changes a key of the recipe, as in `--set training.max_steps=10`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl RecipeArgs {
+    /// Reads and validates the recipe; warnings go to standard error.
+    pub(crate) fn load(&self) -> Result<LoadedRecipe, Failure> {
+        let loaded = Recipe::load(&self.recipe, &self.sets)
+            .map_err(|errors| Failure::new(Exit::Recipe, errors))?;
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(loaded)
+    }
+}
+
+/// Where prepared datasets are kept between runs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CacheArgs {
+    /// Folder for prepared datasets [default: ~/.cache/weft]
+    #[arg(long = "cache", value_name = "DIR", env = "WEFT_CACHE")]
+    cache: Option<PathBuf>,
+}
+
+impl CacheArgs {
+    /// The folder: as given, else where the system keeps caches, else a temporary one.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let from_env = |key: &str| {
+            std::env::var_os(key)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        self.cache
+            .clone()
+            .or_else(|| from_env("XDG_CACHE_HOME").map(|folder| folder.join("weft")))
+            .or_else(|| from_env("HOME").map(|folder| folder.join(".cache/weft")))
+            .unwrap_or_else(|| std::env::temp_dir().join("weft-cache"))
+    }
+}

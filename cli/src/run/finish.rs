@@ -1,0 +1,89 @@
+//! What a job leaves behind, and how its end becomes an exit code.
+
+use weft_common::wire::ErrorKind;
+use weft_coordinator::{FailReason, JobOutcome};
+
+use super::fleet::Exited;
+use super::observer::Observer;
+use super::request::Ready;
+use crate::exit::{Exit, Failure};
+use crate::output::adapter;
+
+/// Writes what the outcome allows, and fails where the job did.
+pub(super) fn finish(
+    ready: &Ready,
+    observer: &Observer,
+    outcome: &JobOutcome,
+    exited: Option<&Exited>,
+) -> Result<(), Failure> {
+    let disk = |error: anyhow::Error| Failure::new(Exit::Environment, format_args!("{error:#}"));
+    match outcome {
+        JobOutcome::Succeeded { checkpoint, .. } => {
+            adapter::publish(
+                &checkpoint.dir,
+                &ready.preflight.tokenizer,
+                &ready.folder.adapter(),
+            )
+            .map_err(disk)?;
+            observer.write_trainer_files(true).map_err(disk)?;
+            observer.report();
+            eprintln!("adapter in {}", ready.folder.adapter().display());
+            Ok(())
+        }
+        JobOutcome::Cancelled { .. } => {
+            observer.write_trainer_files(false).map_err(disk)?;
+            Err(Failure::new(Exit::Interrupted, resume_hint(outcome)))
+        }
+        JobOutcome::Failed { reason, .. } => {
+            let mut text = format!("{reason}; {}", resume_hint(outcome));
+            if let Some(exited) = exited {
+                text.push_str(&format!("\n{exited}"));
+            }
+            Err(Failure::new(exit_of(reason), text))
+        }
+    }
+}
+
+/// Where a stopped job can go on from.
+fn resume_hint(outcome: &JobOutcome) -> String {
+    let (JobOutcome::Failed { checkpoint, .. } | JobOutcome::Cancelled { checkpoint }) = outcome
+    else {
+        return String::new();
+    };
+    match checkpoint {
+        Some(at) => format!(
+            "{} steps are saved in {}; go on with --resume",
+            at.next_step,
+            at.dir.display()
+        ),
+        None => "no checkpoint was saved; --resume starts from the beginning".to_owned(),
+    }
+}
+
+/// The exit code of a failed job.
+fn exit_of(reason: &FailReason) -> Exit {
+    match reason {
+        FailReason::Data { .. } => Exit::Data,
+        FailReason::WorkerFailed { kind, .. } | FailReason::Checkpoint { kind, .. } => {
+            exit_of_kind(*kind)
+        }
+        FailReason::Ledger { .. } => Exit::Environment,
+        FailReason::NotEnoughWorkers { .. }
+        | FailReason::NotConnected { .. }
+        | FailReason::WorkerLost { .. }
+        | FailReason::WorkerLeft { .. }
+        | FailReason::Disagreement { .. }
+        | FailReason::WrongStep { .. }
+        | FailReason::NonFinite { .. } => Exit::Job,
+    }
+}
+
+fn exit_of_kind(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Recipe => Exit::Recipe,
+        ErrorKind::Model => Exit::Model,
+        ErrorKind::Data => Exit::Data,
+        ErrorKind::Memory | ErrorKind::Storage => Exit::Environment,
+        ErrorKind::Checkpoint | ErrorKind::Collective | ErrorKind::Internal => Exit::Job,
+    }
+}

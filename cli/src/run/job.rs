@@ -1,0 +1,215 @@
+//! One job from preflight to adapter.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_common::id::{JobId, Step};
+use weft_common::recipe::GradientCheckpointing;
+use weft_common::storage::write_atomic;
+use weft_common::wire::CheckpointRef;
+use weft_coordinator::{
+    Coordinator, CoordinatorConfig, JobSpec, Limits, OnNonFinite, RunningCoordinator,
+};
+
+use super::dataset::Dataset;
+use super::finish::finish;
+use super::fleet::{Fleet, FleetSpec};
+use super::follow::{Followed, Subject, follow};
+use super::observer::{Observer, RunFacts};
+use super::request::Ready;
+use crate::exit::{Exit, Failure};
+use crate::output::banner::Banner;
+use crate::output::folder::{Existing, FolderLock};
+use crate::output::trainer::Summary;
+use crate::signals::StopSignals;
+
+/// How long to wait for workers: those of other machines may still be loading the model.
+const FORM_WITHIN: Duration = Duration::from_secs(600);
+/// How long dismissed workers may take to end.
+const WORKERS_END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where coordinator and workers are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// Where the coordinator listens.
+    pub(crate) listen: SocketAddr,
+    /// Threads of each worker process that is started here; none is where workers come by themselves.
+    pub(crate) embedded_threads: Option<usize>,
+}
+
+/// A job about to run.
+pub(crate) struct Job {
+    ready: Ready,
+    place: Place,
+}
+
+impl Job {
+    /// A job that nothing speaks against.
+    pub(crate) fn new(ready: Ready, place: Place) -> Self {
+        Self { ready, place }
+    }
+
+    /// Runs it to its end and leaves its results.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let ready = &self.ready;
+        let committed = ready
+            .checkpoint
+            .as_ref()
+            .map_or(Step(0), |at| at.manifest.meta.step);
+        if ready.folder.is_finished() && committed.0 == ready.preflight.planner.total_steps() {
+            println!(
+                "{} holds the finished run; nothing to do",
+                ready.folder.root().display()
+            );
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(environment)?;
+        runtime.block_on(self.drive(committed))
+    }
+
+    async fn drive(&self, committed: Step) -> Result<(), Failure> {
+        let mut signals = StopSignals::listen().map_err(environment)?;
+        let _lock = self.open_folder()?;
+        let coordinator = self.start_coordinator().await?;
+        let mut observer = Observer::new(
+            self.facts(committed),
+            self.ready.folder.clone(),
+            committed.0,
+        )
+        .map_err(environment)?;
+        let submitted = coordinator.handle.submit(self.spec()).await;
+        let (job, mut notices) = submitted.map_err(|error| Failure::new(Exit::Job, error))?;
+        let mut fleet = self.start_workers(&coordinator)?;
+        let subject = Subject {
+            job: &job,
+            notices: &mut notices,
+            fleet: &mut fleet,
+            signals: &mut signals,
+        };
+        let Followed { outcome, exited } = follow(subject, &mut observer).await?;
+        coordinator.shutdown("the job is over").await;
+        fleet.stop(WORKERS_END_WITHIN).await;
+        finish(&self.ready, &observer, &outcome, exited.as_ref())
+    }
+
+    /// Takes the output folder and leaves the resolved recipe there.
+    fn open_folder(&self) -> Result<FolderLock, Failure> {
+        let Ready { folder, .. } = &self.ready;
+        // Without a checkpoint there is nothing to go on from, and what an earlier run left would only be in the way.
+        let existing = match (self.ready.existing, &self.ready.checkpoint) {
+            (Existing::Resume, None) => Existing::Overwrite,
+            (existing, _) => existing,
+        };
+        let lock = folder.open(existing).map_err(environment)?;
+        let recipe = self.ready.preflight.recipe.to_json();
+        write_atomic(&folder.recipe(), recipe.as_bytes()).map_err(environment)?;
+        Ok(lock)
+    }
+
+    async fn start_coordinator(&self) -> Result<RunningCoordinator, Failure> {
+        let config = CoordinatorConfig {
+            listen: self.place.listen,
+            state_dir: self.ready.folder.coordinator(),
+            data: Arc::new(Dataset::of(&self.ready.preflight.prepared).map_err(environment)?),
+            limits: Limits::default(),
+        };
+        let coordinator = Coordinator::bind(config).await.map_err(environment)?;
+        if self.place.embedded_threads.is_none() {
+            println!("listening on http://{}", coordinator.addr);
+        }
+        Ok(coordinator)
+    }
+
+    fn spec(&self) -> JobSpec {
+        let Ready {
+            preflight,
+            checkpoint,
+            ..
+        } = &self.ready;
+        let resume = checkpoint.as_ref().map(|at| CheckpointRef {
+            dir: at.folder.clone(),
+            next_step: at.manifest.meta.step,
+        });
+        let resumed = checkpoint.as_ref().map(|at| at.manifest.meta.job.clone());
+        JobSpec {
+            id: resumed.unwrap_or_else(JobId::generate),
+            recipe: preflight.recipe.clone(),
+            workers: self.ready.workers,
+            form_within: FORM_WITHIN,
+            output_dir: self.ready.folder.root().to_owned(),
+            resume,
+            on_non_finite: OnNonFinite::default(),
+        }
+    }
+
+    fn start_workers(&self, coordinator: &RunningCoordinator) -> Result<Fleet, Failure> {
+        let Some(threads) = self.place.embedded_threads else {
+            return Ok(Fleet::none());
+        };
+        let spec = FleetSpec {
+            coordinator: &format!("http://{}", coordinator.addr),
+            workers: self.ready.workers,
+            threads,
+            logs: &self.ready.folder.logs(),
+            cache: &self.ready.cache,
+        };
+        Fleet::spawn(&spec)
+            .map_err(|error| environment(format_args!("cannot start worker processes: {error}")))
+    }
+
+    fn facts(&self, committed: Step) -> RunFacts {
+        let Ready { preflight, .. } = &self.ready;
+        let training = &preflight.recipe.training;
+        let total_steps = preflight.planner.total_steps();
+        let banner = Banner {
+            base_model: preflight.recipe.model.base_model.clone(),
+            examples: preflight.prepared.stats().len() as u64,
+            epochs: training.num_train_epochs,
+            total_steps,
+            resumed_steps: committed.0,
+            batch_size: training.per_device_train_batch_size,
+            accumulation_steps: training.gradient_accumulation_steps,
+            total_batch_size: preflight.recipe.rows_per_step(),
+            trainable_parameters: preflight.adapter_parameters,
+            parameters: preflight.parameters(),
+            workers: self.ready.workers,
+            threads_per_worker: self.place.embedded_threads,
+            memory_plan: plan_name(preflight.recipe.lora.use_gradient_checkpointing).to_owned(),
+            output: self.ready.folder.root().display().to_string(),
+        };
+        let summary = Summary {
+            max_steps: total_steps,
+            num_train_epochs: training.num_train_epochs,
+            train_batch_size: training.per_device_train_batch_size,
+            logging_steps: training.logging_steps,
+            save_steps: training.save_steps,
+            non_embedding_parameters: preflight.non_embedding_parameters(),
+            train_runtime: 0.0,
+            resumed_steps: committed.0,
+        };
+        RunFacts {
+            banner,
+            summary,
+            steps_per_epoch: preflight.planner.steps_per_epoch(),
+            audience: self.ready.audience,
+        }
+    }
+}
+
+/// What is kept from the forward pass, in words.
+fn plan_name(checkpointing: GradientCheckpointing) -> &'static str {
+    match checkpointing {
+        GradientCheckpointing::Auto => "keep what fits",
+        GradientCheckpointing::Unsloth | GradientCheckpointing::True => "recompute",
+        GradientCheckpointing::False => "keep everything",
+    }
+}
+
+fn environment(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Environment, error)
+}

@@ -1,0 +1,198 @@
+//! Turns what the coordinator tells into what a person sees and what stays in the output folder.
+
+use std::io;
+use std::time::Instant;
+
+use weft_common::storage::write_atomic;
+use weft_common::wire::{MemoryReport, Update};
+use weft_coordinator::{EpochReport, Notice, StepReport};
+
+use crate::output::banner::Banner;
+use crate::output::folder::OutputFolder;
+use crate::output::memory::{self, Host, Resident};
+use crate::output::metrics::{Metrics, StepRecord};
+use crate::output::progress::{Audience, Progress};
+use crate::output::trainer::Summary;
+
+/// What the observer needs to know of the run.
+#[derive(Debug, Clone)]
+pub(crate) struct RunFacts {
+    /// What is about to run.
+    pub(crate) banner: Banner,
+    /// What the trainer's files say beyond the steps; the runtime is filled in at the end.
+    pub(crate) summary: Summary,
+    /// Optimizer steps of one pass over the data.
+    pub(crate) steps_per_epoch: u64,
+    /// Who reads what is printed.
+    pub(crate) audience: Audience,
+}
+
+/// Follows one run.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    facts: RunFacts,
+    folder: OutputFolder,
+    metrics: Metrics,
+    host: Host,
+    progress: Option<Progress>,
+    /// Set when the members are connected.
+    started: Option<Instant>,
+    start_bytes: u64,
+    peak_bytes: u64,
+}
+
+impl Observer {
+    /// Opens the metrics of a run that goes on after `committed` steps.
+    pub(crate) fn new(facts: RunFacts, folder: OutputFolder, committed: u64) -> io::Result<Self> {
+        Ok(Self {
+            metrics: Metrics::resume(&folder.metrics(), committed)?,
+            facts,
+            folder,
+            host: Host::read(),
+            progress: None,
+            started: None,
+            start_bytes: 0,
+            peak_bytes: 0,
+        })
+    }
+
+    /// Takes in one notice. `resident` is what the worker processes of this machine use, where they are this run's own.
+    pub(crate) fn notice(&mut self, notice: &Notice, resident: Option<Resident>) -> io::Result<()> {
+        if let Some(resident) = resident {
+            self.peak_bytes = self.peak_bytes.max(resident.peak_bytes);
+        }
+        match notice {
+            Notice::EpochFormed(epoch) => self.begin(epoch, resident),
+            Notice::StepCommitted(step) => return self.step(step),
+            Notice::Waiting(reason) => self.say(&format!("waiting: {reason}")),
+            Notice::CheckpointFailed {
+                checkpoint,
+                message,
+            } => {
+                let step = checkpoint.next_step;
+                self.say(&format!(
+                    "warning: no checkpoint after step {step}: {message}; training goes on"
+                ));
+            }
+            Notice::Draining(reason) => self.say(&format!("stopping: {reason}")),
+            Notice::Ended(_) => {
+                if let Some(progress) = &self.progress {
+                    progress.finish();
+                }
+            }
+            Notice::Planned { .. }
+            | Notice::WorkerJoined(_)
+            | Notice::WorkerGone { .. }
+            | Notice::CheckpointSaved { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Prints a line between, and never through, what else is shown.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.progress {
+            Some(progress) => progress.notice(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn begin(&mut self, epoch: &EpochReport, resident: Option<Resident>) {
+        let accounted = |memory: &MemoryReport| {
+            memory.base_bytes
+                + memory.adapter_bytes
+                + memory.optimizer_bytes
+                + memory.accumulator_bytes
+        };
+        let accounted: u64 = epoch
+            .members
+            .iter()
+            .map(|(_, engine)| accounted(&engine.memory))
+            .sum();
+        self.start_bytes = resident.map_or(accounted, |resident| resident.current_bytes);
+        self.peak_bytes = self.peak_bytes.max(self.start_bytes);
+        self.facts.banner.workers = u32::try_from(epoch.members.len()).unwrap_or(u32::MAX);
+        if self.facts.audience == Audience::People {
+            println!(
+                "{}\n{}",
+                self.facts.banner,
+                memory::before(&self.host, self.start_bytes)
+            );
+        }
+        self.progress = Some(Progress::new(
+            self.facts.audience,
+            epoch.total_steps,
+            epoch.step.0,
+            self.facts.summary.logging_steps,
+        ));
+        self.started = Some(Instant::now());
+    }
+
+    fn step(&mut self, report: &StepReport) -> io::Result<()> {
+        let step = report.step.0 + 1;
+        let reported = report
+            .members
+            .iter()
+            .map(|member| member.peak_resident_bytes)
+            .sum();
+        self.peak_bytes = self.peak_bytes.max(reported);
+        let step_seconds = report.timing.total.as_secs_f64();
+        let record = StepRecord {
+            step,
+            epoch: step as f64 / self.facts.steps_per_epoch.max(1) as f64,
+            loss: report.loss,
+            grad_norm: report.grad_norm,
+            learning_rate: report.learning_rate,
+            rows: report.rows,
+            tokens: report.tokens,
+            supervised_tokens: report.supervised_tokens,
+            step_seconds,
+            tokens_per_second: report.tokens as f64 / step_seconds.max(f64::EPSILON),
+            compute_seconds: report.timing.compute.as_secs_f64(),
+            reduce_seconds: report.timing.reduce.as_secs_f64(),
+            control_seconds: report.timing.control.as_secs_f64(),
+            memory_bytes: self.peak_bytes,
+            workers: report.world,
+        };
+        if report.update == Update::Skip {
+            self.say(&format!(
+                "warning: step {step} had a gradient that is not finite and changed nothing"
+            ));
+        }
+        if let Some(progress) = &self.progress {
+            progress.step(&record);
+        }
+        self.metrics.push(record)
+    }
+
+    /// Writes `trainer_state.json`, and `trainer_stats.json` of a run that came to its end.
+    pub(crate) fn write_trainer_files(&self, finished: bool) -> anyhow::Result<()> {
+        let summary = Summary {
+            train_runtime: self.runtime(),
+            ..self.facts.summary.clone()
+        };
+        let records = self.metrics.records();
+        write_atomic(&self.folder.trainer_state(), &summary.state(records)?)?;
+        if finished {
+            write_atomic(&self.folder.trainer_stats(), &summary.stats(records)?)?;
+        }
+        Ok(())
+    }
+
+    /// Prints time and memory.
+    pub(crate) fn report(&self) {
+        if self.facts.audience == Audience::People {
+            let text = memory::after(
+                &self.host,
+                self.start_bytes,
+                self.peak_bytes,
+                self.runtime(),
+            );
+            println!("{text}");
+        }
+    }
+
+    fn runtime(&self) -> f64 {
+        self.started
+            .map_or(0.0, |started| started.elapsed().as_secs_f64())
+    }
+}

@@ -1,0 +1,167 @@
+//! What `weft run` and `weft coordinator` take alike, checked against recipe, data and machine.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use rustix::fs::statvfs;
+use weft_common::checkpoint::{Checkpoint, newest_complete};
+use weft_common::recipe::Recipe;
+
+use crate::exit::{Exit, Failure, Problems};
+use crate::output::figures::gib;
+use crate::output::folder::{Existing, OutputFolder};
+use crate::output::progress::Audience;
+use crate::preflight::Preflight;
+use crate::recipe::{CacheArgs, RecipeArgs};
+
+/// Bytes that a parameter takes in a checkpoint: the number itself and two moments, each of at most four bytes.
+const CHECKPOINT_BYTES_PER_PARAMETER: u64 = 12;
+/// Tokenizer, logs, metrics and ledger beside the checkpoints.
+const OTHER_BYTES: u64 = 4 << 20;
+
+/// What to run, where to, and with how many workers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// How many workers compute; never changes the result [default: the recipe's resources.workers.min]
+    #[arg(long)]
+    workers: Option<u32>,
+    /// Where the results go [default: the recipe's training.output_dir]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Goes on from the newest complete checkpoint in the output folder; starts anew where there is none
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Removes what an earlier run left in the output folder
+    #[arg(long)]
+    overwrite: bool,
+    /// Prints one JSON object a step instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+/// A run that nothing speaks against.
+pub(crate) struct Ready {
+    /// Recipe, model, data and plan.
+    pub(crate) preflight: Preflight,
+    /// Where the results go.
+    pub(crate) folder: OutputFolder,
+    /// What to do with an earlier run's.
+    pub(crate) existing: Existing,
+    /// State to go on from.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// How many workers.
+    pub(crate) workers: u32,
+    /// Who reads the output.
+    pub(crate) audience: Audience,
+    /// Where prepared datasets lie.
+    pub(crate) cache: PathBuf,
+}
+
+impl RunArgs {
+    /// Looks at everything, `listen` included; leaves no trace in the output folder.
+    pub(crate) fn preflight(&self, listen: SocketAddr) -> Result<Ready, Failure> {
+        let recipe = self.recipe.load()?.recipe;
+        let existing = match (self.resume, self.overwrite) {
+            (true, _) => Existing::Resume,
+            (false, true) => Existing::Overwrite,
+            (false, false) => Existing::Refuse,
+        };
+        let output = self
+            .output
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(&recipe.training.output_dir));
+        let folder = OutputFolder::at(std::path::absolute(&output).unwrap_or(output));
+        let mut problems = Problems::default();
+        let workers = problems
+            .keep(Exit::Recipe, self.worker_count(&recipe))
+            .unwrap_or(1);
+        problems.keep(Exit::Environment, folder.check(existing, &recipe));
+        problems.keep(Exit::Environment, check_port(listen));
+        let checkpoint = self.checkpoint(&folder, &mut problems);
+        let cache = self.cache.folder();
+        let preflight = Preflight::inspect(recipe, &cache, problems)?;
+        check_disk(&preflight, &folder)?;
+        Ok(Ready {
+            preflight,
+            folder,
+            existing,
+            checkpoint,
+            workers,
+            audience: if self.json {
+                Audience::Programs
+            } else {
+                Audience::People
+            },
+            cache,
+        })
+    }
+
+    fn worker_count(&self, recipe: &Recipe) -> Result<u32, String> {
+        let bounds = recipe.worker_bounds();
+        let wanted = self.workers.unwrap_or(*bounds.start());
+        if bounds.contains(&wanted) {
+            return Ok(wanted);
+        }
+        Err(format!(
+            "--workers {wanted} lies outside resources.workers, {} to {}; choose a number within, or change \
+             resources.workers.min or resources.workers.max",
+            bounds.start(),
+            bounds.end()
+        ))
+    }
+
+    /// The newest complete checkpoint of a run that is to go on; those passed over are told.
+    fn checkpoint(&self, folder: &OutputFolder, problems: &mut Problems) -> Option<Checkpoint> {
+        if !self.resume {
+            return None;
+        }
+        let newest = problems.keep(Exit::Environment, newest_complete(&folder.checkpoints()))?;
+        for skipped in &newest.skipped {
+            eprintln!("warning: {skipped}");
+        }
+        newest.checkpoint
+    }
+}
+
+/// Whether the coordinator will be able to listen.
+fn check_port(listen: SocketAddr) -> Result<(), String> {
+    let bound = TcpListener::bind(listen);
+    bound.map(drop).map_err(|error| {
+        format!("cannot listen on {listen}: {error}; choose another port with --listen, or stop what uses it")
+    })
+}
+
+/// Whether the disk can take the checkpoints that will lie there at once, and the adapter.
+fn check_disk(preflight: &Preflight, folder: &OutputFolder) -> Result<(), Failure> {
+    let training = &preflight.recipe.training;
+    let saved = preflight.planner.total_steps() / training.save_steps.max(1);
+    // One more than stays: the new one is complete before an old one goes.
+    let kept = training
+        .save_total_limit
+        .map_or(saved, |limit| saved.min(u64::from(limit)))
+        + 1;
+    let one = preflight.adapter_parameters * CHECKPOINT_BYTES_PER_PARAMETER;
+    let needed = one * kept + one + OTHER_BYTES;
+    let existing = folder.root().ancestors().find(|path| path.exists());
+    let Some(disk) = existing.and_then(|path| statvfs(path).ok()) else {
+        return Ok(());
+    };
+    let free = disk.f_bavail * disk.f_frsize;
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Environment,
+        format_args!(
+            "output folder {} has {:.3} GiB of disk left, {kept} checkpoints and the adapter need {:.3} GiB; make room, \
+             raise training.save_steps, set training.save_total_limit, or choose another with --output",
+            folder.root().display(),
+            gib(free),
+            gib(needed)
+        ),
+    ))
+}

@@ -1,0 +1,146 @@
+//! `weft worker`: joins a coordinator and computes until it is dismissed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::LevelFilter;
+use weft_worker::agent::{WorkerConfig, WorkerExit, run_worker};
+use weft_worker::train::session::engine_factory;
+
+use crate::exit::{Exit, Failure};
+use crate::output::memory::Host;
+use crate::recipe::CacheArgs;
+use crate::signals::StopSignals;
+
+/// Arguments of `weft worker`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The coordinator, as in `http://10.0.0.1:7117`
+    #[arg(long, value_name = "URL", env = "WEFT_COORDINATOR")]
+    coordinator: String,
+    /// Compute threads [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// Address on which other workers reach this one [default: loopback for a coordinator there, else all]
+    #[arg(long, value_name = "IP")]
+    listen_ip: Option<IpAddr>,
+    /// Seconds to look for the coordinator
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    connect_within: u64,
+    /// Ends as soon as standard input does, so that it cannot outlive the process that started it
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+/// Works until dismissed.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    crate::logging::start(LevelFilter::INFO);
+    if args.until_stdin_closes {
+        std::thread::spawn(end_with_stdin);
+    }
+    let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|error| {
+            Failure::new(
+                Exit::Environment,
+                format_args!("cannot start {threads} threads: {error}"),
+            )
+        })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Environment, error))?;
+    runtime.block_on(work(args, threads))
+}
+
+async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
+    let mut signals =
+        StopSignals::listen().map_err(|error| Failure::new(Exit::Environment, error))?;
+    let stop = CancellationToken::new();
+    let s = if threads == 1 { "" } else { "s" };
+    let device = format!("cpu ({threads} thread{s})");
+    let config = WorkerConfig {
+        coordinator: args.coordinator.clone(),
+        device: device.clone(),
+        memory_bytes: Host::read().total_bytes,
+        cache_dir: args.cache.folder(),
+        listen_ip: args
+            .listen_ip
+            .unwrap_or_else(|| listen_ip(&args.coordinator)),
+        connect_within: Duration::from_secs(args.connect_within),
+        stop: stop.clone(),
+    };
+    let agent = run_worker(config, engine_factory(device));
+    tokio::pin!(agent);
+    loop {
+        tokio::select! {
+            ended = &mut agent => return result(&ended),
+            _ = signals.next() => {
+                if stop.is_cancelled() {
+                    return Err(Failure::new(Exit::Aborted, "stopped at once by a second request"));
+                }
+                stop.cancel();
+            }
+        }
+    }
+}
+
+/// A worker that was dismissed or left as told did its work.
+fn result(ended: &WorkerExit) -> Result<(), Failure> {
+    let exit = match ended {
+        WorkerExit::Dismissed { .. } | WorkerExit::Left => {
+            tracing::info!("{ended}");
+            return Ok(());
+        }
+        WorkerExit::Refused { .. } => Exit::Refused,
+        WorkerExit::Unreachable { .. } => Exit::Environment,
+        WorkerExit::CoordinatorLost { .. } | WorkerExit::Broken { .. } => Exit::Job,
+    };
+    Err(Failure::new(exit, ended))
+}
+
+/// The whole machine's cores.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Peers of a coordinator on loopback are on this machine as well.
+fn listen_ip(coordinator: &str) -> IpAddr {
+    let host = coordinator
+        .rsplit_once("//")
+        .map_or(coordinator, |(_, rest)| rest);
+    let local = ["127.", "localhost", "[::1]"]
+        .iter()
+        .any(|start| host.starts_with(start));
+    if local {
+        Ipv4Addr::LOCALHOST.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
+/// Reads to the end of standard input, which comes when its writer is gone, and ends the process.
+fn end_with_stdin() {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    tracing::warn!("the process that started this worker is gone");
+    std::process::exit(Exit::Aborted as i32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_listens_beyond_this_machine_only_for_a_coordinator_beyond_it() {
+        assert!(listen_ip("http://127.0.0.1:7117").is_loopback());
+        assert!(listen_ip("http://localhost:7117").is_loopback());
+        assert!(listen_ip("http://10.0.0.1:7117").is_unspecified());
+    }
+}
