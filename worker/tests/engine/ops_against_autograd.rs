@@ -229,7 +229,16 @@ fn the_last_queries_over_a_cache_equal_the_whole() {
 
 #[test]
 fn an_adapted_linear_equals_autograd() {
-    let (tokens, outputs, inputs, rank, scale) = (45, 130, 70, 4, 1.5);
+    check_adapted_linear([45, 130, 70]);
+}
+
+#[test]
+fn a_linear_of_several_panels_equals_autograd() {
+    check_adapted_linear([5, 3000, 400]);
+}
+
+fn check_adapted_linear([tokens, outputs, inputs]: [usize; 3]) {
+    let (rank, scale) = (4, 1.5);
     let weight = dense(outputs, inputs, 0.1);
     let (x, dy) = (
         numbers(tokens * inputs, 0.2, 1.0),
@@ -258,17 +267,15 @@ fn an_adapted_linear_equals_autograd() {
         dyb_tr: poison(tokens * rank),
     };
     let ops = Cpu::new();
-    let mut y = poison(tokens * outputs);
+    let (mut y, mut y_added) = (poison(tokens * outputs), vec![1.0; tokens * outputs]);
     ops.adapted_forward(tokens, &x, linear(), &mut scratch, Out::set(&mut y));
-    let (mut dx, mut grads) = (poison(tokens * inputs), poison(rank * (inputs + outputs)));
-    ops.adapted_backward(
-        tokens,
-        (&x, &dy),
-        linear(),
-        &mut scratch,
-        Some(Out::set(&mut dx)),
-        &mut grads,
-    );
+    ops.adapted_forward(tokens, &x, linear(), &mut scratch, Out::add(&mut y_added));
+    let (mut dx, mut dx_added) = (poison(tokens * inputs), vec![1.0; tokens * inputs]);
+    let mut grads = poison(rank * (inputs + outputs));
+    let mut backward =
+        |dx| ops.adapted_backward(tokens, (&x, &dy), linear(), &mut scratch, dx, &mut grads);
+    backward(Some(Out::add(&mut dx_added)));
+    backward(Some(Out::set(&mut dx)));
 
     let xi = variable(&x, tokens, inputs).unwrap();
     let a = variable(&adapter[7..pair.b], rank, inputs).unwrap();
@@ -281,9 +288,13 @@ fn an_adapted_linear_equals_autograd() {
         base + (xi.matmul(&a.t()?)?.matmul(&b.t()?)? * f64::from(scale))?
     })();
     let expected = expected.unwrap();
-    assert_close("y", &y, &values(&expected).unwrap(), BOUND);
+    let plus_one = |values: &[f32]| values.iter().map(|v| v + 1.0).collect::<Vec<_>>();
+    let expected_y = values(&expected).unwrap();
+    assert_close("y", &y, &expected_y, BOUND);
+    assert_close("y +=", &y_added, &plus_one(&expected_y), BOUND);
     let theirs = pull_back(&expected, &dy, &[&xi, &a, &b]).unwrap();
     assert_close("dx", &dx, &theirs[0], BOUND);
+    assert_close("dx +=", &dx_added, &plus_one(&theirs[0]), BOUND);
     assert_close("dA", &grads[..rank * inputs], &theirs[1], BOUND);
     assert_close("dB", &grads[rank * inputs..], &theirs[2], BOUND);
 }

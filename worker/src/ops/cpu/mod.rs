@@ -2,7 +2,8 @@
 //! against.
 //!
 //! Work is cut into tiles whose size depends on shapes alone, and every sum has one order, so the number of threads
-//! changes no bit.
+//! changes no bit. Processor models may differ in theirs: the product kernels choose instructions and block sizes by what
+//! they find.
 
 mod attention;
 mod cross_entropy;
