@@ -41,7 +41,8 @@ pub(super) fn merges(pieces: &[&str], scores: &[f64]) -> Vec<[String; 2]> {
             .filter_map(|(l, r)| Some((*ids.get(l)?, *ids.get(r)?)))
             .collect();
         pairs.sort_unstable();
-        found.extend(pairs.into_iter().map(|pair| (*score, pair)));
+        // Adding zero makes the negative zero of a first piece equal to the others'.
+        found.extend(pairs.into_iter().map(|pair| (*score + 0.0, pair)));
     }
     // The sort is stable: pieces of equal score stay in vocabulary order.
     found.sort_by(|(a, _), (b, _)| b.total_cmp(a));
@@ -93,5 +94,47 @@ mod tests {
             merges(&pieces, &scores),
             expected.map(|pair| pair.map(str::to_owned))
         );
+    }
+
+    /// The published conversion of a real vocabulary. Its scores are minus the id; runs of spaces were added last.
+    #[test]
+    fn the_merges_of_llama_2_are_those_of_its_published_tokenizer() {
+        let Some(folder) = std::env::var_os("WEFT_TEST_TOKENIZERS") else {
+            eprintln!("SKIPPED: set WEFT_TEST_TOKENIZERS to a folder with llama2/tokenizer.json");
+            return;
+        };
+        let text =
+            std::fs::read(std::path::Path::new(&folder).join("llama2/tokenizer.json")).unwrap();
+        let published: Value = serde_json::from_slice(&text).unwrap();
+        let vocab = published["model"]["vocab"].as_object().unwrap();
+        let mut pieces: Vec<(&str, u64)> = vocab
+            .iter()
+            .map(|(piece, id)| (piece.as_str(), id.as_u64().unwrap()))
+            .collect();
+        pieces.sort_by_key(|(_, id)| *id);
+        let is_space_run =
+            |piece: &str| piece.chars().count() > 1 && piece.chars().all(|c| c == '▁');
+        let scores: Vec<f64> = pieces
+            .iter()
+            .map(|(piece, id)| {
+                if is_space_run(piece) {
+                    -1e9
+                } else {
+                    -(id.saturating_sub(259) as f64)
+                }
+            })
+            .collect();
+        let pieces: Vec<&str> = pieces.into_iter().map(|(piece, _)| piece).collect();
+        let expected: Vec<&str> = published["model"]["merges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|merge| merge.as_str().unwrap())
+            .collect();
+        let found: Vec<String> = merges(&pieces, &scores)
+            .iter()
+            .map(|pair| pair.join(" "))
+            .collect();
+        assert_eq!(found, expected);
     }
 }
