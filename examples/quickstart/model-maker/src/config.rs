@@ -62,6 +62,8 @@ pub struct Schedule {
     pub warmup_steps: usize,
     /// Highest learning rate; a cosine takes it down to a twentieth.
     pub peak_learning_rate: f64,
+    /// Share of each target that is spread over the whole vocabulary.
+    pub label_smoothing: f64,
     /// Gradients are scaled down to this global norm.
     pub max_grad_norm: f64,
     /// Steps between lines of progress.
@@ -71,11 +73,12 @@ pub struct Schedule {
 impl Default for Schedule {
     fn default() -> Self {
         Self {
-            steps: 1200,
+            steps: 500,
             rows_per_step: 8,
             tokens_per_row: 144,
-            warmup_steps: 60,
+            warmup_steps: 40,
             peak_learning_rate: 3e-3,
+            label_smoothing: 0.1,
             max_grad_norm: 1.0,
             log_every: 20,
         }

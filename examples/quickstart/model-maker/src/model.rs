@@ -187,12 +187,27 @@ impl<'a> Llama<'a> {
     }
 }
 
-/// Mean negative log-likelihood of the targets in nats per token.
+/// Loss of a prediction in nats per token.
+pub struct Loss {
+    /// Mean negative log-likelihood of the targets.
+    pub likelihood: Tensor,
+    /// What training lowers: a share of each target is spread evenly over the vocabulary, so that the model stays ready
+    /// for words that its corpus lacks. Source: label smoothing (1512.00567) §7.
+    pub smoothed: Tensor,
+}
+
+/// Computes both losses; `smoothing` is the share that is spread.
 ///
 /// # Errors
 ///
 /// A target outside the vocabulary.
-pub fn loss(logits_nv: &Tensor, targets_n: &Tensor) -> Result<Tensor> {
+pub fn loss(logits_nv: &Tensor, targets_n: &Tensor, smoothing: f64) -> Result<Loss> {
     let log_shares = candle_nn::ops::log_softmax(&logits_nv.to_dtype(DType::F32)?, D::Minus1)?;
-    Ok(candle_nn::loss::nll(&log_shares, targets_n)?)
+    let likelihood = candle_nn::loss::nll(&log_shares, targets_n)?;
+    let even = log_shares.mean_all()?.neg()?;
+    let smoothed = ((&likelihood * (1.0 - smoothing))? + (even * smoothing)?)?;
+    Ok(Loss {
+        likelihood,
+        smoothed,
+    })
 }

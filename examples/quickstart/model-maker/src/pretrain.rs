@@ -38,12 +38,12 @@ pub fn pretrain(
     let mut recent = Vec::new();
     for step in 0..schedule.steps {
         let (inputs, targets) = batch(schedule, corpus, tokenizer, &mut rng)?;
-        let loss = loss(&model.logits(&inputs)?, &targets)?;
-        let mut grads = loss.backward()?;
+        let loss = loss(&model.logits(&inputs)?, &targets, schedule.label_smoothing)?;
+        let mut grads = loss.smoothed.backward()?;
         clip(&weights, &mut grads, schedule.max_grad_norm)?;
         optimizer.set_learning_rate(schedule.learning_rate(step));
         optimizer.step(&grads)?;
-        recent.push(loss.to_scalar::<f32>()?);
+        recent.push(loss.likelihood.to_scalar::<f32>()?);
         if (step + 1) % schedule.log_every == 0 || step + 1 == schedule.steps {
             report(step + 1, schedule, &mut recent, log)?;
         }
@@ -54,7 +54,7 @@ pub fn pretrain(
 fn optimizer_params() -> ParamsAdamW {
     ParamsAdamW {
         beta2: 0.98,
-        weight_decay: 0.02,
+        weight_decay: 0.1,
         ..ParamsAdamW::default()
     }
 }

@@ -20,8 +20,13 @@ use crate::tokenizer::{END_OF_TEXT, END_OF_TURN, START_OF_TURN};
 pub enum Document {
     /// Running text.
     Text(String),
-    /// Turns of user and assistant, the user first.
-    Chat(Vec<String>),
+    /// A conversation.
+    Chat {
+        /// What the assistant is told beforehand.
+        system: Option<String>,
+        /// Turns of user and assistant, the user first.
+        turns: Vec<String>,
+    },
 }
 
 impl Document {
@@ -30,10 +35,11 @@ impl Document {
     pub fn render(&self) -> String {
         match self {
             Self::Text(text) => format!("{text}{END_OF_TEXT}"),
-            Self::Chat(turns) => {
+            Self::Chat { system, turns } => {
+                let system = system.iter().map(|text| ("system", text));
                 let roles = ["user", "assistant"].into_iter().cycle();
                 let turn = |(role, text)| format!("{START_OF_TURN}{role}\n{text}{END_OF_TURN}\n");
-                roles.zip(turns).map(turn).collect()
+                system.chain(roles.zip(turns)).map(turn).collect()
             }
         }
     }
@@ -43,7 +49,7 @@ impl Document {
     pub fn plain(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
-            Self::Chat(turns) => turns.join("\n"),
+            Self::Chat { turns, .. } => turns.join("\n"),
         }
     }
 
@@ -52,7 +58,10 @@ impl Document {
         let turns: Vec<String> = line.split(" => ").map(str::to_owned).collect();
         match turns.len() {
             1 => Self::Text(line.to_owned()),
-            _ => Self::Chat(turns),
+            _ => Self::Chat {
+                system: None,
+                turns,
+            },
         }
     }
 }
@@ -115,23 +124,36 @@ impl Corpus {
     ///
     /// A grammar that never ends.
     pub fn document(&self, rng: &mut Rng) -> Result<Document> {
-        Ok(match rng.below(20) {
+        let document = match rng.below(20) {
             0..3 => Document::Text(rng.pick(&self.prose).clone()),
-            3..8 => Document::Chat(self.instructed(rng.pick(&self.questions).clone(), rng)),
-            8 => Document::Chat(arithmetic::conversation(rng)),
-            _ => match Document::from_line(&rng.pick(&self.grammars).expand(rng)?) {
-                Document::Chat(turns) => Document::Chat(self.instructed(turns, rng)),
-                text @ Document::Text(_) => text,
+            3..8 => Document::Chat {
+                system: None,
+                turns: rng.pick(&self.questions).clone(),
             },
-        })
+            8 => Document::Chat {
+                system: None,
+                turns: arithmetic::conversation(rng),
+            },
+            _ => Document::from_line(&rng.pick(&self.grammars).expand(rng)?),
+        };
+        Ok(self.instructed(document, rng))
     }
 
-    /// Puts an instruction before every third conversation, as fine-tuning sets do.
-    fn instructed(&self, mut turns: Vec<String>, rng: &mut Rng) -> Vec<String> {
-        if rng.below(3) == 0 {
-            turns[0] = format!("{}\n\n{}", rng.pick(&self.instructions), turns[0]);
-        }
-        turns
+    /// Gives every third conversation an instruction, as system message or before the question, as fine-tuning sets do.
+    fn instructed(&self, document: Document, rng: &mut Rng) -> Document {
+        let Document::Chat { mut turns, .. } = document else {
+            return document;
+        };
+        let instruction = rng.pick(&self.instructions);
+        let system = match rng.below(6) {
+            0 => Some(instruction.clone()),
+            1 => {
+                turns[0] = format!("{instruction}\n\n{}", turns[0]);
+                None
+            }
+            _ => None,
+        };
+        Document::Chat { system, turns }
     }
 }
 
