@@ -5,6 +5,7 @@
 )]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -15,6 +16,9 @@ use crate::config::{JobSpec, SubmitError};
 use crate::driver::{Message, Published, Submission};
 use crate::engine::{Event, JobOutcome, JobTerms, Notice};
 use crate::view::JobView;
+
+/// How long a stopped coordinator waits for peers to close their connections.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Talks to a running coordinator. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,10 +48,13 @@ impl RunningCoordinator {
     }
 
     /// Waits until someone ends the coordinator.
-    pub async fn wait(self) {
-        // Both end by themselves; a panic in one of them is in the log already.
+    pub async fn wait(mut self) {
+        // A panic in one of them is in the log already.
         let _ = self.driver.await;
-        let _ = self.server.await;
+        let closed = tokio::time::timeout(CLOSE_WITHIN, &mut self.server).await;
+        if closed.is_err() {
+            self.server.abort();
+        }
     }
 }
 

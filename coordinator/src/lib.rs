@@ -10,6 +10,7 @@ mod driver;
 pub mod engine;
 mod handle;
 mod ledger_thread;
+mod recipe_data;
 mod rpc;
 mod server;
 mod term;
@@ -22,5 +23,6 @@ pub use engine::{
     SubmitRefusal, WaitReason, WorkerName,
 };
 pub use handle::{CoordinatorHandle, JobHandle, Notices, RunningCoordinator};
+pub use recipe_data::RecipeData;
 pub use server::Coordinator;
 pub use view::{JobPhase, JobView};

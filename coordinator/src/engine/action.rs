@@ -179,3 +179,11 @@ pub struct StepTiming {
     /// From the grants to the commit, less what the busiest member computed and reduced.
     pub control: Duration,
 }
+
+impl StepTiming {
+    /// The control plane's part without the ledger's disk.
+    #[must_use]
+    pub fn talking(&self) -> Duration {
+        self.control.saturating_sub(self.ledger)
+    }
+}

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use weft_common::id::{Epoch, WorkerId};
 use weft_common::time::Timestamp;
-use weft_common::wire::{self, Command, FormEpoch, Membership, Prepare, Prepared, RejectReason};
+use weft_common::wire::{
+    self, Command, ErrorKind, FormEpoch, Membership, Prepare, Prepared, RejectReason,
+};
 
 use super::action::Notice;
 use super::ballot::{Ballot, BallotVerdict};
 use super::context::Context;
 use super::ending;
 use super::job::{JobEvent, JobState, RunData};
-use super::loss::{AtLoss, Loss, member_lost};
+use super::loss::{AtLoss, Loss, Suspicion, member_lost};
 use super::members::{MemberRecord, Members};
 use super::outcome::{Compared, FailReason, JobOutcome, WorkerName};
 use super::running::Running;
@@ -46,6 +48,8 @@ enum Stage {
         connected: BTreeSet<WorkerId>,
         /// Since when.
         since: Timestamp,
+        /// A member's word that it cannot reach a peer.
+        suspicion: Option<Suspicion>,
     },
 }
 
@@ -173,12 +177,7 @@ impl Forming {
             wire::Event::Prepared(prepared) => self.prepared(terms, worker, prepared, cx),
             wire::Event::EpochReady(membership) => self.connected(terms, worker, &membership, cx),
             wire::Event::Failed(failed) if failed.membership.job == terms.id => {
-                let reason = FailReason::WorkerFailed {
-                    worker: Box::new(self.name(worker, cx)),
-                    kind: failed.kind,
-                    message: failed.message,
-                };
-                ending::fail(terms, reason, terms.resume.clone(), cx)
+                self.worker_failed(terms, worker, failed, cx)
             }
             wire::Event::Leave { reason } => {
                 cx.send(worker, Command::Shutdown { reason });
@@ -194,6 +193,29 @@ impl Forming {
             | wire::Event::Failed(_)
             | wire::Event::CheckpointWritten(_)
             | wire::Event::CheckpointFailed(_) => JobState::Forming(self),
+        }
+    }
+
+    fn worker_failed(
+        mut self,
+        terms: &JobTerms,
+        worker: WorkerId,
+        failed: wire::WorkerFailed,
+        cx: &mut Context<'_>,
+    ) -> JobState {
+        let reason = FailReason::WorkerFailed {
+            worker: Box::new(self.name(worker, cx)),
+            kind: failed.kind,
+            message: failed.message,
+        };
+        match &mut self.stage {
+            Stage::Connecting { suspicion, .. } if failed.kind == ErrorKind::Collective => {
+                suspicion.get_or_insert_with(|| Suspicion::new(reason, cx.now));
+                JobState::Forming(self)
+            }
+            Stage::Gathering { .. } | Stage::Connecting { .. } => {
+                ending::fail(terms, reason, terms.resume.clone(), cx)
+            }
         }
     }
 
@@ -260,6 +282,7 @@ impl Forming {
             members,
             connected: BTreeSet::new(),
             since: cx.now,
+            suspicion: None,
         };
         JobState::Forming(Self { stage, ..self })
     }
@@ -309,7 +332,11 @@ impl Forming {
                 members,
                 connected,
                 since,
+                suspicion,
             } => {
+                if let Some(reason) = suspicion.as_ref().and_then(|s| s.ripe(cx)) {
+                    return ending::fail(terms, reason, terms.resume.clone(), cx);
+                }
                 let waited = cx.now.since(*since);
                 let mut names = members.list().iter().map(|member| &member.name);
                 match names.find(|name| !connected.contains(&name.worker)) {

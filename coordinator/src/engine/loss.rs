@@ -1,6 +1,7 @@
 //! The one decision on a member that is gone.
 
 use weft_common::id::{SlotId, Step, WorkerId};
+use weft_common::time::Timestamp;
 use weft_common::wire::CheckpointRef;
 
 use super::context::Context;
@@ -19,6 +20,29 @@ pub struct Loss {
     pub name: WorkerName,
     /// How it was noticed.
     pub cause: LossCause,
+}
+
+/// A member's word that it cannot reach a peer. Usually that peer is dead and its own end, noticed a moment later, is
+/// the better news; only where nobody turns out to be gone does the word itself count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspicion {
+    since: Timestamp,
+    reason: FailReason,
+}
+
+impl Suspicion {
+    /// The word, from now on.
+    #[must_use]
+    pub fn new(reason: FailReason, now: Timestamp) -> Self {
+        Self { since: now, reason }
+    }
+
+    /// What it comes to, once every dead member would have been noticed.
+    #[must_use]
+    pub fn ripe(&self, cx: &Context<'_>) -> Option<FailReason> {
+        let waited = cx.now.since(self.since);
+        (waited >= cx.limits.dead_after * 2).then(|| self.reason.clone())
+    }
 }
 
 /// What the job was doing when a member was lost.

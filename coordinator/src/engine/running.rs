@@ -12,8 +12,8 @@ use std::sync::Arc;
 use weft_common::id::{Digest, SlotId, Step, WorkerId};
 use weft_common::ledger::{self, CommitRecord, SlotRecord};
 use weft_common::wire::{
-    self, AppliedReport, Command, Lease, LeasedSlot, ReducedReport, RejectReason, Round, SlotDone,
-    SumHealth,
+    self, AppliedReport, Command, ErrorKind, Lease, LeasedSlot, ReducedReport, RejectReason, Round,
+    SlotDone, SumHealth,
 };
 
 use super::action::{Action, EpochReport, Notice};
@@ -25,7 +25,7 @@ use super::draining::DrainCause;
 use super::ending;
 use super::job::{JobEvent, JobState, RunData};
 use super::lease::{Acceptance, LeaseBook};
-use super::loss::{AtLoss, Loss, member_lost};
+use super::loss::{AtLoss, Loss, Suspicion, member_lost};
 use super::members::Members;
 use super::outcome::{Compared, FailReason};
 use super::round::{Phase, StepRound};
@@ -48,6 +48,8 @@ pub struct Running {
     pub grad_norm: f64,
     /// Its checkpoints.
     pub checkpoints: CheckpointBook,
+    /// A member's word that it cannot reach a peer.
+    pub suspicion: Option<Suspicion>,
     /// Why it stops after the step in hand.
     pub drain: Option<DrainCause>,
 }
@@ -78,6 +80,7 @@ impl Running {
             applying: None,
             grad_norm: 0.0,
             checkpoints: CheckpointBook::starting_with(terms.resume.clone()),
+            suspicion: None,
             drain: None,
         };
         for (worker, lease) in running.first_leases(cx) {
@@ -103,10 +106,13 @@ impl Running {
             }
             JobEvent::WorkerGone(loss) => self.worker_gone(terms, loss, cx),
             JobEvent::CancelRequested => self.drain(DrainCause::Cancelled, cx),
-            JobEvent::DataPrepared(_)
-            | JobEvent::DataFailed(_)
-            | JobEvent::WorkerAttached(_)
-            | JobEvent::Tick => JobState::Running(self),
+            JobEvent::DataPrepared(_) | JobEvent::DataFailed(_) | JobEvent::WorkerAttached(_) => {
+                JobState::Running(self)
+            }
+            JobEvent::Tick => match self.suspicion.as_ref().and_then(|s| s.ripe(cx)) {
+                Some(reason) => self.fail(terms, reason, cx),
+                None => JobState::Running(self),
+            },
         }
     }
 
@@ -370,6 +376,12 @@ impl Running {
             kind: failed.kind,
             message: failed.message,
         };
+        if failed.kind == ErrorKind::Collective {
+            let mut running = self;
+            let heard = || Suspicion::new(reason, cx.now);
+            running.suspicion.get_or_insert_with(heard);
+            return JobState::Running(running);
+        }
         self.fail(terms, reason, cx)
     }
 

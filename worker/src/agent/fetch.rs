@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 use tonic::transport::Channel;
+use weft_common::data::Prepared;
 use weft_common::id::WorkerId;
 use weft_common::wire::{DatasetFile, DatasetRef};
 use weft_proto::v1;
@@ -12,7 +13,7 @@ use weft_proto::v1::workers_client::WorkersClient;
 
 /// Finds the dataset in the coordinator's folder or the own cache, else downloads it into the cache.
 ///
-/// Reading it checks its content; here only names and lengths are compared.
+/// A folder that is there already counts by its files' names and lengths; a download is verified byte by byte.
 pub(super) async fn fetch(
     mut client: WorkersClient<Channel>,
     dataset: DatasetRef,
@@ -35,7 +36,11 @@ pub(super) async fn fetch(
         )
     };
     let downloaded = download(&mut client, &dataset, &partial).await;
-    let moved = match downloaded {
+    let verified = match downloaded {
+        Ok(()) => verify(partial.clone()).await,
+        Err(error) => Err(error),
+    };
+    let moved = match verified {
         Ok(()) => fs::rename(&partial, &cached).await.map_err(text),
         Err(error) => Err(error),
     };
@@ -93,6 +98,13 @@ async fn download(
         }
     }
     Ok(())
+}
+
+/// Compares what arrived with the digests in its manifest.
+async fn verify(dir: PathBuf) -> Result<(), String> {
+    let verifying = tokio::task::spawn_blocking(move || Prepared::open(&dir)?.verify());
+    let verified = verifying.await.map_err(|error| error.to_string())?;
+    verified.map_err(|error| error.to_string())
 }
 
 fn text(error: std::io::Error) -> String {

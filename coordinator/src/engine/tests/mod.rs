@@ -1,1 +1,6 @@
-//! The engine, event by event.
+//! The engine, event by event: the new state and every action.
+
+mod faults;
+mod fixture;
+mod properties;
+mod steps;

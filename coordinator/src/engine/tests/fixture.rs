@@ -1,0 +1,268 @@
+//! An engine, its workers and the answers they give.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_common::data::RowStat;
+use weft_common::id::{Digest, Epoch, JobId, Step, Term, WorkerId};
+use weft_common::plan::{LrSchedule, PlanSpec, StepPlanner};
+use weft_common::recipe::TrainingSection;
+use weft_common::time::Timestamp;
+use weft_common::wire::{
+    self, AppliedReport, CheckpointWritten, Command, DatasetRef, EngineInfo, Hello, LeasedSlot,
+    Membership, MemoryReport, PROTOCOL_VERSION, Prepared, ReducedReport, RejectReason, Round,
+    SlotDone, SlotOutcome, SumHealth, WEFT_VERSION, WorkerFacts,
+};
+
+use super::super::{
+    Action, Engine, Event, JobOutcome, JobState, JobTerms, Limits, OnNonFinite, RunData,
+};
+
+pub(super) const TERM: Term = Term(7);
+
+pub(super) fn job_id() -> JobId {
+    "job-1".parse().unwrap()
+}
+
+pub(super) fn worker(number: u128) -> WorkerId {
+    WorkerId::from_number(number)
+}
+
+pub(super) fn terms(workers: u32) -> JobTerms {
+    JobTerms {
+        id: job_id(),
+        recipe_json: "{}".into(),
+        workers,
+        min_workers: 1,
+        form_within: Duration::from_secs(60),
+        save_steps: 2,
+        checkpoints_dir: "/out".into(),
+        on_non_finite: OnNonFinite::Fail,
+        resume: None,
+    }
+}
+
+/// Steps of `slots` slots of one row each.
+pub(super) fn data(steps: u64, slots: u32) -> Arc<RunData> {
+    let spec = PlanSpec {
+        data_seed: 1,
+        rows_per_step: slots,
+        epochs: 1.0,
+        max_steps: Some(steps),
+        slot_tokens: 10,
+        min_slots: slots,
+    };
+    let stat = RowStat {
+        tokens: 10,
+        supervised: 4,
+    };
+    let planner = StepPlanner::new(spec, Arc::from(vec![stat; slots as usize * 4])).unwrap();
+    Arc::new(RunData {
+        dataset: DatasetRef {
+            digest: Digest::of(b"data"),
+            dir: "/cache/data".into(),
+            files: Vec::new(),
+        },
+        schedule: LrSchedule::new(&TrainingSection::default(), steps),
+        planner,
+    })
+}
+
+/// An engine whose clock advances a millisecond per event.
+pub(super) struct Fixture {
+    pub(super) engine: Engine,
+    pub(super) now: Timestamp,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        Self {
+            engine: Engine::new(TERM, Limits::default()),
+            now: Timestamp::ZERO,
+        }
+    }
+
+    /// A job of `steps` steps of `slots` slots, whose `workers` workers have just formed an epoch. Gives the actions
+    /// of the last event.
+    pub(super) fn running(workers: u32, steps: u64, slots: u32) -> (Self, Vec<Action>) {
+        let mut fixture = Self::new();
+        fixture.feed(Event::Submitted(terms(workers)));
+        for number in 1..=workers.into() {
+            fixture.attach(number);
+        }
+        let data = data(steps, slots);
+        fixture.feed(Event::DataPrepared {
+            job: job_id(),
+            data,
+        });
+        for number in 1..=workers.into() {
+            fixture.report(number, prepared(b"start"));
+        }
+        let mut actions = Vec::new();
+        for number in 1..=workers.into() {
+            actions = fixture.report(number, wire::Event::EpochReady(membership(1)));
+        }
+        (fixture, actions)
+    }
+
+    pub(super) fn feed(&mut self, event: Event) -> Vec<Action> {
+        self.now = self.now.plus(Duration::from_millis(1));
+        self.engine.step(event, self.now)
+    }
+
+    pub(super) fn wait(&mut self, wait: Duration) -> Vec<Action> {
+        self.now = self.now.plus(wait);
+        self.feed(Event::Tick)
+    }
+
+    pub(super) fn attach(&mut self, number: u128) -> Vec<Action> {
+        self.feed(Event::Registered {
+            hello: hello(number),
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        });
+        self.feed(Event::Attached(worker(number)))
+    }
+
+    pub(super) fn report(&mut self, number: u128, event: wire::Event) -> Vec<Action> {
+        self.feed(Event::Reported {
+            worker: worker(number),
+            event,
+        })
+    }
+
+    pub(super) fn durable(&mut self, step: u64) -> Vec<Action> {
+        self.feed(Event::LedgerDurable {
+            job: job_id(),
+            step: Step(step),
+        })
+    }
+
+    pub(super) fn state(&self) -> &JobState {
+        &self.engine.job().unwrap().state
+    }
+
+    pub(super) fn outcome(&self) -> Option<&JobOutcome> {
+        match self.state() {
+            JobState::Ended(outcome) => Some(outcome),
+            JobState::Preparing
+            | JobState::Forming(_)
+            | JobState::Running(_)
+            | JobState::Draining(_) => None,
+        }
+    }
+}
+
+pub(super) fn hello(number: u128) -> Hello {
+    Hello {
+        worker: worker(number),
+        weft_version: WEFT_VERSION.into(),
+        protocol_version: PROTOCOL_VERSION,
+        facts: WorkerFacts {
+            host: format!("host-{number}"),
+            device: "cpu".into(),
+            memory_bytes: 0,
+        },
+    }
+}
+
+pub(super) fn membership(epoch: u64) -> Membership {
+    Membership {
+        job: job_id(),
+        term: TERM,
+        epoch: Epoch(epoch),
+    }
+}
+
+pub(super) fn round(step: u64) -> Round {
+    membership(1).round(Step(step))
+}
+
+pub(super) fn prepared(state: &[u8]) -> wire::Event {
+    wire::Event::Prepared(Prepared {
+        membership: membership(0),
+        next_step: Step(0),
+        engine: EngineInfo {
+            device: "cpu".into(),
+            adapter_params: 1,
+            base_params: 1,
+            model_digest: Digest::of(b"model"),
+            state_digest: Digest::of(state),
+            memory: MemoryReport::default(),
+        },
+        ring_port: 4000,
+    })
+}
+
+pub(super) fn slot_done(step: u64, slot: &LeasedSlot) -> wire::Event {
+    wire::Event::SlotDone(SlotDone {
+        round: round(step),
+        slot: slot.plan.slot,
+        lease: slot.lease,
+        outcome: SlotOutcome {
+            loss_sum: 8.0,
+            supervised: slot.plan.supervised_tokens,
+            tokens: slot.plan.tokens,
+            digest: Digest::of(b"slot"),
+        },
+        elapsed: Duration::ZERO,
+    })
+}
+
+pub(super) fn reduced(step: u64, sum: &[u8], health: SumHealth) -> wire::Event {
+    wire::Event::Reduced(ReducedReport {
+        round: round(step),
+        digest: Digest::of(sum),
+        health,
+        elapsed: Duration::ZERO,
+    })
+}
+
+pub(super) fn applied(step: u64, state: &[u8]) -> wire::Event {
+    wire::Event::Applied(AppliedReport {
+        round: round(step),
+        grad_norm: 0.5,
+        learning_rate: 1e-4,
+        state_digest: Digest::of(state),
+        elapsed: Duration::ZERO,
+    })
+}
+
+pub(super) fn written(next_step: u64) -> wire::Event {
+    wire::Event::CheckpointWritten(CheckpointWritten {
+        membership: membership(1),
+        checkpoint: terms(1).checkpoint_at(Step(next_step)),
+        bytes: 10,
+        elapsed: Duration::ZERO,
+    })
+}
+
+/// The slots granted by these actions, to whom.
+pub(super) fn granted(actions: &[Action]) -> Vec<(WorkerId, LeasedSlot)> {
+    let mut granted = Vec::new();
+    for action in actions {
+        let Action::Send { to, command } = action else {
+            continue;
+        };
+        let lease = match command {
+            Command::Lease(lease) => Some(lease),
+            Command::Commit(commit) => commit.next.as_ref(),
+            _ => None,
+        };
+        let slots = lease.into_iter().flat_map(|lease| lease.slots.clone());
+        granted.extend(slots.map(|slot| (*to, slot)));
+    }
+    granted
+}
+
+/// The reasons for which these actions refuse reports.
+pub(super) fn rejections(actions: &[Action]) -> Vec<RejectReason> {
+    let reason = |action: &Action| match action {
+        Action::Send {
+            command: Command::Reject(reject),
+            ..
+        } => Some(reject.reason),
+        _ => None,
+    };
+    actions.iter().filter_map(reason).collect()
+}

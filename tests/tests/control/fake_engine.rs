@@ -1,0 +1,194 @@
+//! An engine with trivial arithmetic: what is under test is who computes what, and when.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use weft_common::id::{Digest, Step};
+use weft_common::plan::SlotPlan;
+use weft_worker::agent::{
+    Applied, Engine, EngineError, EngineFactory, EngineInfo, ErrorKind, MemoryReport, Reduced,
+    SlotOutcome, Snapshot, SnapshotFiles, SnapshotMeta, SumHealth,
+};
+use weft_worker::collective::{Cancel, Collective};
+
+/// Parameters of the fake adapter.
+const PARAMS: usize = 256;
+
+/// What an engine does wrong, and how long it takes.
+#[derive(Debug, Clone, Default)]
+pub struct Behaviour {
+    /// Time that a micro-batch takes.
+    pub slot_takes: Duration,
+    /// Flips a bit of this step's sum.
+    pub corrupt_sum_at: Option<u64>,
+    /// Reports this step's sum as not finite.
+    pub non_finite_at: Option<u64>,
+    /// Cannot be made.
+    pub fails_to_load: bool,
+    /// Cannot write checkpoints.
+    pub fails_to_save: bool,
+}
+
+/// Makes fake engines.
+pub fn factory(behaviour: Behaviour) -> EngineFactory {
+    Box::new(move |_| {
+        if behaviour.fails_to_load {
+            return Err(EngineError {
+                kind: ErrorKind::Model,
+                message: "model.safetensors is cut short".to_owned(),
+            });
+        }
+        Ok(Box::new(FakeEngine {
+            behaviour: behaviour.clone(),
+            state: vec![0; PARAMS],
+            accumulator: vec![0; PARAMS],
+            sum: vec![0; PARAMS],
+        }))
+    })
+}
+
+struct FakeEngine {
+    behaviour: Behaviour,
+    state: Vec<i64>,
+    accumulator: Vec<i64>,
+    sum: Vec<i64>,
+}
+
+struct FakeSnapshot {
+    bytes: Vec<u8>,
+    fails: bool,
+}
+
+fn bytes_of(values: &[i64]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn storage(error: std::io::Error) -> EngineError {
+    EngineError::new(ErrorKind::Storage, error)
+}
+
+impl FakeEngine {
+    fn state_digest(&self) -> Digest {
+        Digest::of(&bytes_of(&self.state))
+    }
+
+    fn applied(&mut self) -> Applied {
+        self.accumulator.fill(0);
+        Applied {
+            grad_norm: 1.0,
+            learning_rate: 1e-4,
+            state_digest: self.state_digest(),
+        }
+    }
+}
+
+impl Engine for FakeEngine {
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            device: "fake".to_owned(),
+            adapter_params: PARAMS as u64,
+            base_params: 0,
+            model_digest: Digest::of(b"fake model"),
+            state_digest: self.state_digest(),
+            memory: MemoryReport::default(),
+        }
+    }
+
+    fn compute_slot(
+        &mut self,
+        step: Step,
+        slot: &SlotPlan,
+        _: u64,
+    ) -> Result<SlotOutcome, EngineError> {
+        let start = Instant::now();
+        while start.elapsed() < self.behaviour.slot_takes {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        // The gradient depends on the rows and on the state, as a real one does.
+        for (index, value) in self.accumulator.iter_mut().enumerate() {
+            let state = self.state[index] % 1000;
+            for row in &slot.rows {
+                *value += (i64::from(*row) + 1) * (index as i64 + 1) + state * step.0 as i64;
+            }
+        }
+        Ok(SlotOutcome {
+            loss_sum: slot.supervised_tokens as f64 / (step.0 + 1) as f64,
+            supervised: slot.supervised_tokens,
+            tokens: slot.tokens,
+            digest: Digest::of(&slot.slot.0.to_le_bytes()),
+        })
+    }
+
+    fn reduce(
+        &mut self,
+        collective: &mut dyn Collective,
+        cancel: &Cancel,
+    ) -> Result<Reduced, EngineError> {
+        self.sum.copy_from_slice(&self.accumulator);
+        collective.all_reduce_sum(&mut self.sum, cancel)?;
+        let step = self.state[PARAMS - 1] as u64;
+        if self.behaviour.corrupt_sum_at == Some(step) {
+            self.sum[0] ^= 1;
+        }
+        let health = if self.behaviour.non_finite_at == Some(step) {
+            SumHealth::NonFinite
+        } else {
+            SumHealth::Finite
+        };
+        Ok(Reduced {
+            digest: Digest::of(&bytes_of(&self.sum)),
+            health,
+        })
+    }
+
+    fn apply(&mut self, step: Step) -> Result<Applied, EngineError> {
+        for (state, sum) in self.state.iter_mut().zip(&self.sum) {
+            *state = state.wrapping_mul(31).wrapping_add(*sum);
+        }
+        // The last one counts the steps.
+        self.state[PARAMS - 1] = step.next().0 as i64;
+        Ok(self.applied())
+    }
+
+    fn skip(&mut self, step: Step) -> Result<Applied, EngineError> {
+        self.state[PARAMS - 1] = step.next().0 as i64;
+        Ok(self.applied())
+    }
+
+    fn drop_accumulator(&mut self) {
+        self.accumulator.fill(0);
+    }
+
+    fn snapshot(&mut self, _: &SnapshotMeta) -> Result<Box<dyn Snapshot>, EngineError> {
+        Ok(Box::new(FakeSnapshot {
+            bytes: bytes_of(&self.state),
+            fails: self.behaviour.fails_to_save,
+        }))
+    }
+
+    fn restore(&mut self, dir: &Path) -> Result<Step, EngineError> {
+        let bytes = fs::read(dir.join("state")).map_err(storage)?;
+        let values = bytes.chunks_exact(8);
+        self.state = values
+            .map(|value| i64::from_le_bytes(value.try_into().unwrap()))
+            .collect();
+        Ok(Step(self.state[PARAMS - 1] as u64))
+    }
+}
+
+impl Snapshot for FakeSnapshot {
+    fn write(self: Box<Self>, dir: &Path) -> Result<SnapshotFiles, EngineError> {
+        if self.fails {
+            return Err(EngineError {
+                kind: ErrorKind::Storage,
+                message: format!("cannot write {}: no space left on device", dir.display()),
+            });
+        }
+        fs::create_dir_all(dir).map_err(storage)?;
+        fs::write(dir.join("state"), &self.bytes).map_err(storage)?;
+        Ok(SnapshotFiles {
+            bytes: self.bytes.len() as u64,
+        })
+    }
+}
