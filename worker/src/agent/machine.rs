@@ -20,6 +20,9 @@ use weft_common::wire::{
 use super::exit::WorkerExit;
 use super::order::{Answer, Loading, Order};
 
+#[cfg(test)]
+mod tests;
+
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub(super) enum Input {
