@@ -1,7 +1,7 @@
 //! The coordinator's pure core: what happened goes in, what is to be done comes out.
 //!
 //! [`Engine::step`] is the only door. It reads no clock, does no I/O and draws no random numbers, so the whole control
-//! plane can be driven by a test, a property or a simulation. A job's life is drawn in [`job`].
+//! plane can be driven by a test, a property or a simulation. A job's life is drawn in `job.rs`.
 
 mod action;
 mod applied;

@@ -22,20 +22,20 @@ use weft_worker::agent::{WorkerConfig, WorkerExit, run_worker};
 use crate::fake_engine::{Behaviour, factory};
 
 /// Far more than any of these runs takes, on any machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of the prepared dataset's one file.
-pub const ROWS: &[u8] = b"rows of the prepared dataset";
+pub(crate) const ROWS: &[u8] = b"rows of the prepared dataset";
 
-pub struct Cluster {
-    pub dir: Arc<TempDir>,
-    pub coordinator: RunningCoordinator,
-    pub workers: Vec<Worker>,
+pub(crate) struct Cluster {
+    pub(crate) dir: Arc<TempDir>,
+    pub(crate) coordinator: RunningCoordinator,
+    pub(crate) workers: Vec<Worker>,
 }
 
-pub struct Worker {
-    pub exit: JoinHandle<WorkerExit>,
-    pub stop: CancellationToken,
+pub(crate) struct Worker {
+    pub(crate) exit: JoinHandle<WorkerExit>,
+    pub(crate) stop: CancellationToken,
 }
 
 /// Forty-eight rows of ten tokens, in one file.
@@ -64,7 +64,7 @@ impl DataSource for FakeData {
 }
 
 /// Six slots a step.
-pub fn recipe(steps: u64, save_steps: u64) -> Recipe {
+pub(crate) fn recipe(steps: u64, save_steps: u64) -> Recipe {
     let text = format!(
         r#"{{"model": {{"base_model": "/fake", "max_seq_length": 32}},
              "datasets": [{{"path": "/fake.jsonl"}}],
@@ -75,7 +75,7 @@ pub fn recipe(steps: u64, save_steps: u64) -> Recipe {
 }
 
 impl Cluster {
-    pub async fn start(behaviours: Vec<Behaviour>) -> Self {
+    pub(crate) async fn start(behaviours: Vec<Behaviour>) -> Self {
         let mut cluster = Self::in_dir(Arc::new(tempfile::tempdir().unwrap())).await;
         for behaviour in behaviours {
             cluster.join(behaviour);
@@ -84,7 +84,7 @@ impl Cluster {
     }
 
     /// A coordinator that finds what an earlier one left in `dir`.
-    pub async fn in_dir(dir: Arc<TempDir>) -> Self {
+    pub(crate) async fn in_dir(dir: Arc<TempDir>) -> Self {
         let coordinator = Coordinator::bind(config(dir.path())).await.unwrap();
         Self {
             dir,
@@ -93,7 +93,7 @@ impl Cluster {
         }
     }
 
-    pub fn join(&mut self, behaviour: Behaviour) {
+    pub(crate) fn join(&mut self, behaviour: Behaviour) {
         let stop = CancellationToken::new();
         let config = WorkerConfig {
             coordinator: self.url(),
@@ -108,11 +108,11 @@ impl Cluster {
         self.workers.push(Worker { exit, stop });
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.coordinator.addr)
     }
 
-    pub fn spec(&self, recipe: Recipe) -> JobSpec {
+    pub(crate) fn spec(&self, recipe: Recipe) -> JobSpec {
         JobSpec {
             id: JobId::generate(),
             recipe,
@@ -124,13 +124,13 @@ impl Cluster {
         }
     }
 
-    pub async fn submit(&self, spec: JobSpec) -> Run {
+    pub(crate) async fn submit(&self, spec: JobSpec) -> Run {
         let (job, notices) = self.coordinator.handle.submit(spec).await.unwrap();
         Run { job, notices }
     }
 
     /// Ends everything; the workers' exits, in the order they joined.
-    pub async fn end(self) -> Vec<WorkerExit> {
+    pub(crate) async fn end(self) -> Vec<WorkerExit> {
         let ended = timeout(PATIENCE, self.coordinator.shutdown("the test is over")).await;
         ended.expect("the coordinator ends when told to");
         let mut exits = Vec::new();
@@ -143,7 +143,7 @@ impl Cluster {
     }
 }
 
-pub fn config(dir: &Path) -> CoordinatorConfig {
+pub(crate) fn config(dir: &Path) -> CoordinatorConfig {
     CoordinatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         state_dir: dir.join("state"),
@@ -153,21 +153,24 @@ pub fn config(dir: &Path) -> CoordinatorConfig {
 }
 
 /// A submitted job.
-pub struct Run {
-    pub job: JobHandle,
+pub(crate) struct Run {
+    pub(crate) job: JobHandle,
     notices: Notices,
 }
 
 /// A finished job.
-pub struct Finished {
-    pub outcome: JobOutcome,
-    pub steps: Vec<StepReport>,
-    pub checkpoints: Vec<CheckpointRef>,
+pub(crate) struct Finished {
+    pub(crate) outcome: JobOutcome,
+    pub(crate) steps: Vec<StepReport>,
+    pub(crate) checkpoints: Vec<CheckpointRef>,
 }
 
 impl Run {
     /// Follows the job to its end; `each` sees every committed step.
-    pub async fn follow(mut self, mut each: impl AsyncFnMut(&JobHandle, &StepReport)) -> Finished {
+    pub(crate) async fn follow(
+        mut self,
+        mut each: impl AsyncFnMut(&JobHandle, &StepReport),
+    ) -> Finished {
         let (mut steps, mut checkpoints) = (Vec::new(), Vec::new());
         loop {
             let notice = timeout(PATIENCE, self.notices.next()).await;
@@ -198,7 +201,7 @@ impl Run {
         }
     }
 
-    pub async fn finish(self) -> Finished {
+    pub(crate) async fn finish(self) -> Finished {
         self.follow(async |_, _| {}).await
     }
 }

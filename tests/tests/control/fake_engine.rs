@@ -17,21 +17,21 @@ const PARAMS: usize = 256;
 
 /// What an engine does wrong, and how long it takes.
 #[derive(Debug, Clone, Default)]
-pub struct Behaviour {
+pub(crate) struct Behaviour {
     /// Time that a micro-batch takes.
-    pub slot_takes: Duration,
+    pub(crate) slot_takes: Duration,
     /// Flips a bit of this step's sum.
-    pub corrupt_sum_at: Option<u64>,
+    pub(crate) corrupt_sum_at: Option<u64>,
     /// Reports this step's sum as not finite.
-    pub non_finite_at: Option<u64>,
+    pub(crate) non_finite_at: Option<u64>,
     /// Cannot be made.
-    pub fails_to_load: bool,
+    pub(crate) fails_to_load: bool,
     /// Cannot write checkpoints.
-    pub fails_to_save: bool,
+    pub(crate) fails_to_save: bool,
 }
 
 /// Makes fake engines.
-pub fn factory(behaviour: Behaviour) -> EngineFactory {
+pub(crate) fn factory(behaviour: Behaviour) -> EngineFactory {
     Box::new(move |_| {
         if behaviour.fails_to_load {
             return Err(EngineError {
