@@ -32,7 +32,10 @@ pub(super) fn finish(
         }
         JobOutcome::Cancelled { .. } => {
             observer.write_trainer_files(false).map_err(disk)?;
-            Err(Failure::new(Exit::Interrupted, resume_hint(outcome)))
+            Err(Failure::new(
+                Exit::Interrupted,
+                format_args!("interrupted; {}", resume_hint(outcome)),
+            ))
         }
         JobOutcome::Failed { reason, .. } => {
             let mut text = format!("{reason}; {}", resume_hint(outcome));

@@ -89,19 +89,31 @@ impl Fleet {
         }
     }
 
-    /// Waits for all workers to end by themselves, and ends those that take longer than `grace`.
-    pub(super) async fn stop(mut self, grace: Duration) {
+    /// Waits for all workers to end by themselves, and ends those that take longer than `grace`. Gives the first that
+    /// ended badly.
+    pub(super) async fn stop(mut self, grace: Duration) -> Option<Exited> {
         let all = async {
+            let mut bad = None;
             for member in &mut self.0 {
-                member.exit().await;
+                let exited = member.exit().await;
+                bad = bad.or((!exited.is_success()).then_some(exited));
             }
+            bad
         };
-        if timeout(grace, all).await.is_err() {
-            for member in &mut self.0 {
-                // One that ended meanwhile cannot be killed, which is fine.
-                let _ = member.child.kill().await;
-            }
+        if let Ok(bad) = timeout(grace, all).await {
+            return bad;
         }
+        for member in &mut self.0 {
+            // One that ended meanwhile cannot be killed, which is fine.
+            let _ = member.child.kill().await;
+        }
+        None
+    }
+}
+
+impl Exited {
+    fn is_success(&self) -> bool {
+        self.status.as_ref().is_ok_and(ExitStatus::success)
     }
 }
 

@@ -14,15 +14,6 @@ use crate::signals::StopSignals;
 /// the session; a worker that ends before it opens one is noticed only here.
 const NOTICE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How a job ended.
-#[derive(Debug)]
-pub(super) struct Followed {
-    /// What the coordinator says.
-    pub(super) outcome: JobOutcome,
-    /// The first worker process that ended before the job did.
-    pub(super) exited: Option<Exited>,
-}
-
 /// What is followed.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
@@ -40,7 +31,7 @@ pub(super) struct Subject<'a> {
 pub(super) async fn follow(
     subject: Subject<'_>,
     observer: &mut Observer,
-) -> Result<Followed, Failure> {
+) -> Result<JobOutcome, Failure> {
     let Subject {
         job,
         notices,
@@ -58,7 +49,7 @@ pub(super) async fn follow(
                 };
                 observer.notice(&notice, fleet.memory()).map_err(|error| metrics_failure(&error))?;
                 if let Notice::Ended(outcome) = notice {
-                    return Ok(Followed { outcome, exited });
+                    return Ok(outcome);
                 }
             }
             signal = signals.next() => {

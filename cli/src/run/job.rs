@@ -15,7 +15,7 @@ use weft_coordinator::{
 use super::dataset::Dataset;
 use super::finish::finish;
 use super::fleet::{Fleet, FleetSpec};
-use super::follow::{Followed, Subject, follow};
+use super::follow::{Subject, follow};
 use super::observer::{Observer, RunFacts};
 use super::request::Ready;
 use crate::exit::{Exit, Failure};
@@ -91,9 +91,9 @@ impl Job {
             fleet: &mut fleet,
             signals: &mut signals,
         };
-        let Followed { outcome, exited } = follow(subject, &mut observer).await?;
+        let outcome = follow(subject, &mut observer).await?;
         coordinator.shutdown("the job is over").await;
-        fleet.stop(WORKERS_END_WITHIN).await;
+        let exited = fleet.stop(WORKERS_END_WITHIN).await;
         finish(&self.ready, &observer, &outcome, exited.as_ref())
     }
 

@@ -64,6 +64,8 @@ impl Observer {
         match notice {
             Notice::EpochFormed(epoch) => self.begin(epoch, resident),
             Notice::StepCommitted(step) => return self.step(step),
+            // This run's own workers are on their way already.
+            Notice::Waiting(_) if resident.is_some() => {}
             Notice::Waiting(reason) => self.say(&format!("waiting: {reason}")),
             Notice::CheckpointFailed {
                 checkpoint,
