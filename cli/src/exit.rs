@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 /// Why a command failed, as a number that scripts can tell apart. The table in `docs/exit-codes.md` is checked against this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Something that weft does not expect; worth a bug report.
     Internal = 1,
@@ -24,6 +24,17 @@ pub(crate) enum Exit {
     Interrupted = 30,
     /// Stopped at once on a second request; `--resume` goes on from the last checkpoint.
     Aborted = 130,
+}
+
+impl Exit {
+    /// What stands on what: a model that cannot be read has no tokenizer, without which no data can be prepared.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Model => Self::Data as u8,
+            Self::Data => Self::Model as u8,
+            other => other as u8,
+        }
+    }
 }
 
 /// A failed command: every problem found, and the exit code.
@@ -74,9 +85,12 @@ impl fmt::Display for Failure {
 pub(crate) struct Problems(Vec<(Exit, String)>);
 
 impl Problems {
-    /// Notes a problem and goes on.
+    /// Notes a problem and goes on. One that several checks run into is told once.
     pub(crate) fn push(&mut self, exit: Exit, problem: impl fmt::Display) {
-        self.0.push((exit, problem.to_string()));
+        let problem = problem.to_string();
+        if !self.0.iter().any(|(_, known)| *known == problem) {
+            self.0.push((exit, problem));
+        }
     }
 
     /// Keeps the value of a check that passed, notes the problem of one that did not.
@@ -88,9 +102,14 @@ impl Problems {
         checked.map_err(|error| self.push(exit, error)).ok()
     }
 
-    /// Fails with everything noted; the lowest code wins, because later checks stand on earlier ones.
+    /// Fails with everything noted; the problem that others stand on decides the code.
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        let Some(exit) = self.0.iter().map(|(exit, _)| *exit).min() else {
+        let Some(exit) = self
+            .0
+            .iter()
+            .map(|(exit, _)| *exit)
+            .min_by_key(|exit| exit.rank())
+        else {
             return Ok(());
         };
         Err(Failure {
@@ -109,13 +128,15 @@ mod tests {
         let mut problems = Problems::default();
         problems.push(Exit::Environment, "output folder is a file");
         problems.push(Exit::Data, "no rows");
+        problems.push(Exit::Model, "truncated");
+        problems.push(Exit::Model, "truncated");
 
         let failure = problems.finish().unwrap_err();
 
-        assert_eq!(failure.exit, Exit::Data);
+        assert_eq!(failure.exit, Exit::Model);
         let text = failure.to_string();
         assert!(
-            text.contains("2 problems") && text.contains("is a file") && text.contains("no rows"),
+            text.contains("3 problems") && text.contains("is a file") && text.contains("no rows"),
             "{text}"
         );
     }

@@ -48,11 +48,25 @@ fn commands(document: &Path) -> Vec<String> {
 }
 
 /// The arguments of `weft`, whichever way the command starts it.
-fn weft_arguments(command: &str) -> Option<Vec<&str>> {
-    let rest = ["cargo run --release -- ", "weft "]
+fn weft_arguments(command: &str) -> Option<Vec<String>> {
+    let starts = ["cargo run --release -- ", "weft "];
+    starts
         .iter()
-        .find_map(|start| command.strip_prefix(start));
-    rest.map(|rest| rest.split_whitespace().collect())
+        .find_map(|start| command.strip_prefix(start))
+        .map(words)
+}
+
+/// Splits at spaces outside of double quotes.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in command.split('"').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
 }
 
 #[test]
@@ -85,11 +99,11 @@ fn every_command_in_the_documents_works() {
     );
 }
 
-fn run_documented(quickstart: &Quickstart, folder: &Path, arguments: &[&str], document: &Path) {
+fn run_documented(quickstart: &Quickstart, folder: &Path, arguments: &[String], document: &Path) {
     let mut weft = Weft::new(&quickstart.folder().join("cache"), arguments).in_folder(folder);
     if arguments[0] == "run" {
         weft = weft.args(["--set", "training.max_steps=4"]);
-        if !arguments.contains(&"--resume") {
+        if !arguments.iter().any(|argument| argument == "--resume") {
             weft = weft.args(["--overwrite"]);
         }
     }

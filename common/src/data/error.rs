@@ -73,8 +73,10 @@ pub enum DataError {
         to: String,
     },
     /// No row is left to train on.
-    #[error("no row is left to train on: {read} rows read{}; check the data, the chat template and model.max_seq_length", why.as_str())]
+    #[error("no row of {paths} is left to train on: {read} rows read{}; check the data, the chat template and model.max_seq_length", why.as_str())]
     NothingLeft {
+        /// The files.
+        paths: String,
         /// Rows read.
         read: u64,
         /// What became of them.

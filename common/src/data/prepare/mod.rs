@@ -97,7 +97,9 @@ fn write(
         Err(pipeline::Failure::Write(_)) => unreachable!("returned by the writer just above"),
     };
     if report.rows == 0 {
+        let paths = recipe.datasets.iter().map(|dataset| dataset.path.as_str());
         return Err(DataError::NothingLeft {
+            paths: paths.collect::<Vec<_>>().join(", "),
             read: report.rows_read,
             why: report.why(),
         });

@@ -15,6 +15,8 @@ pub(in crate::data) struct RowLayout {
     pub(super) text_field: String,
     /// The recipe's `instruction` is the same in all rows: it instructs the assistant, so it becomes the system message.
     pub(super) constant_instruction: bool,
+    /// The column where an Alpaca row asks.
+    question: &'static str,
     pub(super) user_prefix: String,
     pub(super) system: Option<String>,
     pub(super) speakers: [String; 2],
@@ -38,6 +40,7 @@ impl RowLayout {
             kind,
             text_field,
             constant_instruction: section.instruction.is_some(),
+            question: question_column(section, first),
             user_prefix: section.user_prefix.clone().unwrap_or_default(),
             system: section.system.clone(),
             speakers: section
@@ -65,8 +68,7 @@ impl RowLayout {
         match self.kind {
             RowKind::Text | RowKind::TwoSpeaker => vec![&self.text_field],
             RowKind::PromptCompletion => vec!["prompt", "completion"],
-            RowKind::Alpaca if self.constant_instruction => vec!["input", "output"],
-            RowKind::Alpaca => vec!["instruction", "output"],
+            RowKind::Alpaca => vec![self.question, "output"],
             RowKind::Conversations => vec!["conversations"],
             RowKind::Messages => vec!["messages"],
         }
@@ -81,14 +83,20 @@ impl RowLayout {
     }
 }
 
-/// The kind that a row's columns speak for.
-fn detect(section: &DatasetSection, text_field: &str, row: &RawRow) -> Option<RowKind> {
+/// Where an Alpaca row asks: `instruction`, unless that is the same in all rows or there is only `input`.
+fn question_column(section: &DatasetSection, row: &RawRow) -> &'static str {
     let has = |column: &str| row.contains_key(column);
-    let question = if section.instruction.is_some() {
+    if section.instruction.is_some() || (has("input") && !has("instruction")) {
         "input"
     } else {
         "instruction"
-    };
+    }
+}
+
+/// The kind that a row's columns speak for.
+fn detect(section: &DatasetSection, text_field: &str, row: &RawRow) -> Option<RowKind> {
+    let has = |column: &str| row.contains_key(column);
+    let question = question_column(section, row);
     if section.text_field.is_some() && has(text_field) {
         return Some(RowKind::Text);
     }

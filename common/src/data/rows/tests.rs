@@ -150,6 +150,7 @@ fn kinds_are_found_from_columns() {
         json!({"conversations": shared.to_string()}),
         json!({"instruction": "q", "output": "a"}),
         json!({"instruction": "q", "input": "", "output": "a"}),
+        json!({"input": "q", "output": "a"}),
     ] {
         assert_eq!(
             Data::rows(std::slice::from_ref(&row)).only(),
