@@ -20,11 +20,6 @@ use crate::handle::{CoordinatorHandle, RunningCoordinator};
 use crate::rpc::{ControlService, WorkersService};
 use crate::term::next_term;
 
-/// A dead peer is asked for a sign of life this often …
-const KEEPALIVE_EVERY: Duration = Duration::from_millis(500);
-/// … and given up after this long, so that it is noticed within 1.5 s.
-const KEEPALIVE_WITHIN: Duration = Duration::from_secs(1);
-
 /// Starts coordinators.
 #[derive(Debug)]
 pub struct Coordinator;
@@ -44,6 +39,7 @@ impl Coordinator {
             .map_err(unavailable)?;
         let addr = listener.local_addr().map_err(unavailable)?;
         let term = next_term(&config.state_dir)?;
+        let dead_after = config.limits.dead_after;
         let channel = mpsc::channel(INBOX);
         let inbox = channel.0.clone();
         let (driver, published) = Driver::new(term, config.limits, config.data, channel);
@@ -53,7 +49,7 @@ impl Coordinator {
             term,
         };
         let (stopped, stop) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, handle.clone(), stop));
+        let server = tokio::spawn(serve(listener, handle.clone(), dead_after, stop));
         let driver = tokio::spawn(async move {
             driver.run().await;
             drop(stopped);
@@ -68,15 +64,21 @@ impl Coordinator {
     }
 }
 
-/// Serves until the driver has stopped.
-async fn serve(listener: TcpListener, handle: CoordinatorHandle, stop: oneshot::Receiver<()>) {
+/// Serves until the driver has stopped. A peer that is asked for a sign of life every third of `dead_after` and given up
+/// two thirds later is noticed in time.
+async fn serve(
+    listener: TcpListener,
+    handle: CoordinatorHandle,
+    dead_after: Duration,
+    stop: oneshot::Receiver<()>,
+) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<WorkersServer<WorkersService>>().await;
     health.set_serving::<ControlServer<ControlService>>().await;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
+        .http2_keepalive_interval(Some(dead_after / 3))
+        .http2_keepalive_timeout(Some(dead_after * 2 / 3))
         .add_service(health_service)
         .add_service(WorkersServer::new(WorkersService::new(handle.clone())))
         .add_service(ControlServer::new(ControlService::new(handle)))

@@ -116,7 +116,10 @@ impl Job {
             listen: self.place.listen,
             state_dir: self.ready.folder.coordinator(),
             data: Arc::new(Dataset::of(&self.ready.preflight.prepared).map_err(environment)?),
-            limits: Limits::default(),
+            limits: match self.place.embedded_threads {
+                Some(_) => Limits::one_machine(),
+                None => Limits::default(),
+            },
         };
         let coordinator = Coordinator::bind(config).await.map_err(environment)?;
         if self.place.embedded_threads.is_none() {

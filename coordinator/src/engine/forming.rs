@@ -79,10 +79,7 @@ impl fmt::Display for WaitReason {
                 ready,
                 attached,
                 needed,
-            } => write!(
-                f,
-                "waiting for workers: {ready} of {needed} ready, {attached} attached"
-            ),
+            } => write!(f, "{ready} of {needed} workers ready, {attached} attached"),
             Self::Connecting { world } => write!(f, "{world} workers connect to each other"),
         }
     }

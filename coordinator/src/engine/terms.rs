@@ -85,6 +85,20 @@ pub struct Limits {
     pub dismiss_within: Duration,
 }
 
+impl Limits {
+    /// For a coordinator whose workers are processes of its own machine.
+    ///
+    /// There a dead worker closes its connection at once, and no network can fall silent: silence means that the machine
+    /// is busy or short of memory, which passes.
+    #[must_use]
+    pub fn one_machine() -> Self {
+        Self {
+            dead_after: Duration::from_secs(15),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -20,8 +20,8 @@ use super::setup::WorkerConfig;
 
 /// A dead coordinator is asked for a sign of life this often …
 const KEEPALIVE_EVERY: Duration = Duration::from_millis(500);
-/// … and given up after this long.
-const KEEPALIVE_WITHIN: Duration = Duration::from_secs(1);
+/// … and given up after this long. Patience is safe: a worker without its coordinator can commit nothing.
+const KEEPALIVE_WITHIN: Duration = Duration::from_secs(15);
 
 /// One attempt to connect.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(2);
