@@ -73,7 +73,7 @@ pub struct Schedule {
 impl Default for Schedule {
     fn default() -> Self {
         Self {
-            steps: 500,
+            steps: 1500,
             rows_per_step: 8,
             tokens_per_row: 144,
             warmup_steps: 40,
