@@ -1,4 +1,5 @@
-//! How jobs end, and why. Each reason's text names what happened, the values and the remedy.
+//! How jobs end, and why. Each reason's text names what happened, the values and the remedy; steps count from 1 in it, as
+//! everywhere a person reads them.
 
 use std::fmt;
 use std::time::Duration;
@@ -159,7 +160,7 @@ pub enum FailReason {
         waited: Duration,
     },
     /// A member is gone.
-    #[error("lost {worker} in step {step}{}: {cause}", last_slot(*.slot))]
+    #[error("lost {worker} in step {}{}: {cause}", step.next(), last_slot(*.slot))]
     WorkerLost {
         /// Which.
         worker: Box<WorkerName>,
@@ -190,8 +191,8 @@ pub enum FailReason {
     },
     /// Members that must agree bit for bit do not.
     #[error(
-        "workers disagree on {what} at step {step}; odd: {}; check that host's memory and that all hosts have the \
-         same model files and CPU features", names(.odd)
+        "workers disagree on {what} at step {}; odd: {}; check that host's memory and that all hosts have the \
+         same model files and CPU features", step.next(), names(.odd)
     )]
     Disagreement {
         /// What was compared.
@@ -214,7 +215,7 @@ pub enum FailReason {
         found: Step,
     },
     /// The summed gradient cannot be used.
-    #[error("the gradient of step {step} {}; lower training.learning_rate or check the data of that step", unhealthy(*.health))]
+    #[error("the gradient of step {} {}; lower training.learning_rate or check the data of that step", step.next(), unhealthy(*.health))]
     NonFinite {
         /// Where.
         step: Step,
@@ -222,7 +223,7 @@ pub enum FailReason {
         health: SumHealth,
     },
     /// A commit could not be made durable.
-    #[error("step {step} could not be recorded in the ledger: {message}")]
+    #[error("step {} could not be recorded in the ledger: {message}", step.next())]
     Ledger {
         /// Which.
         step: Step,

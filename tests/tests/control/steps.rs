@@ -60,19 +60,17 @@ async fn one_two_and_three_workers_commit_the_same_states() {
     assert_eq!(digests(&all[0]), digests(&all[2]));
 }
 
-/// The disk's part is measured apart: what a synced write costs is the machine's own. Other processes can only worsen a
-/// measurement, so the best of three counts.
+/// From lease to commit without compute and reduce, the synced ledger write included. Other processes can only worsen a
+/// measurement, so the best of five counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_control_plane_costs_less_than_three_milliseconds_a_step() {
     let mut best = f64::INFINITY;
-    for _ in 0..3 {
+    for _ in 0..5 {
         let finished = run(3).await;
-        let talking = median_ms(&finished.steps, |step| step.timing.talking());
+        let control = median_ms(&finished.steps, |step| step.timing.control);
         let ledger = median_ms(&finished.steps, |step| step.timing.ledger);
-        println!(
-            "control {talking:.2} ms a step (median), and {ledger:.2} ms for the ledger's disk"
-        );
-        best = best.min(talking);
+        println!("control {control:.2} ms a step (median), {ledger:.2} ms of it the ledger's disk");
+        best = best.min(control);
         if best < 3.0 {
             return;
         }
