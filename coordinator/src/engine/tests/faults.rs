@@ -31,7 +31,7 @@ fn a_lost_member_ends_the_job_and_is_named_with_its_last_slot() {
     for part in [
         "host-2",
         "rank 1",
-        "step 0",
+        "step 1",
         &format!("slot {slot}"),
         "connection reset",
     ] {
