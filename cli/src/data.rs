@@ -6,6 +6,7 @@ use weft_common::data::{Marking, preview};
 
 use crate::exit::{Failure, Problems};
 use crate::output::figures::grouped;
+use crate::output::print;
 use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs};
 
@@ -55,19 +56,19 @@ fn prepare(args: &PrepareArgs) -> Result<(), Failure> {
     let preflight = Preflight::inspect(loaded.recipe, &args.cache.folder(), Problems::default())?;
     let report = preflight.prepared.report();
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        print::error(format_args!("warning: {warning}"));
     }
-    println!("digest {}", preflight.prepared.digest());
-    println!("folder {}", preflight.prepared.dir().display());
-    println!(
-        "rows   {} of {} read",
+    let mut text = format!(
+        "digest {}\nfolder {}\nrows   {} of {} read",
+        preflight.prepared.digest(),
+        preflight.prepared.dir().display(),
         grouped(report.rows),
         grouped(report.rows_read)
     );
     for (dropped, rows) in report.dropped() {
-        println!("       {} dropped: {dropped}", grouped(rows));
+        text.push_str(&format!("\n       {} dropped: {dropped}", grouped(rows)));
     }
-    Ok(())
+    print::line(text).map(drop)
 }
 
 fn show(args: &PreviewArgs) -> Result<(), Failure> {
@@ -81,16 +82,19 @@ fn show(args: &PreviewArgs) -> Result<(), Failure> {
     let range = args.from..args.from.saturating_add(args.rows);
     for row in preview(&preflight.prepared, &preflight.tokenizer, range) {
         let supervised = row.tokens.iter().filter(|token| token.supervised).count();
-        println!(
+        let text = format!(
             "row {}: {} tokens, {supervised} supervised\n{}\n",
             row.index,
             row.tokens.len(),
             row.format(marking)
         );
+        if print::line(text)?.is_break() {
+            return Ok(());
+        }
     }
-    println!(
+    print::line(format_args!(
         "{} rows in all; the loss counts the tokens {legend}",
         grouped(preflight.prepared.report().rows)
-    );
-    Ok(())
+    ))
+    .map(drop)
 }

@@ -1,7 +1,6 @@
 //! `weft generate`: lets a base model, or an adapter on it, answer a prompt.
 
 use std::fs;
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use weft_worker::model::{Model, Spec};
 use weft_worker::ops::Cpu;
 
 use crate::exit::{Exit, Failure};
+use crate::output::print;
 
 /// Arguments of `weft generate`.
 #[derive(Debug, clap::Args)]
@@ -84,8 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             printer.push(token)
         })
         .map_err(|error| model_error(&error))?;
-    printer.finish();
-    Ok(())
+    printer.finish()
 }
 
 /// The base model, and the adapter where there is one.
@@ -183,6 +182,7 @@ struct Printer<'a> {
     tokenizer: &'a ChatTokenizer,
     tokens: Vec<u32>,
     printed: usize,
+    failure: Option<Failure>,
 }
 
 impl<'a> Printer<'a> {
@@ -191,6 +191,7 @@ impl<'a> Printer<'a> {
             tokenizer,
             tokens: Vec::new(),
             printed: 0,
+            failure: None,
         }
     }
 
@@ -203,10 +204,13 @@ impl<'a> Printer<'a> {
         self.print(&text)
     }
 
-    fn finish(&mut self) {
+    fn finish(mut self) -> Result<(), Failure> {
         let text = self.tokenizer.decode(&self.tokens, true);
         let _ = self.print(&text);
-        println!();
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => print::line("").map(drop),
+        }
     }
 
     /// Prints what is new; a closed pipe ends the generation.
@@ -215,10 +219,12 @@ impl<'a> Printer<'a> {
             return ControlFlow::Continue(());
         };
         self.printed = text.len();
-        let mut out = io::stdout().lock();
-        match out.write_all(fresh.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        match print::part(fresh) {
+            Ok(listening) => listening,
+            Err(failure) => {
+                self.failure = Some(failure);
+                ControlFlow::Break(())
+            }
         }
     }
 }

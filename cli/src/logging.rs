@@ -13,5 +13,7 @@ pub(crate) fn start(level: LevelFilter) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A line that standard error does not take would be told with `eprintln!`, which panics where nobody reads.
+        .log_internal_errors(false)
         .init();
 }

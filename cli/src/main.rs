@@ -1,6 +1,12 @@
 //! The `weft` command line: one file a subcommand, each thin. What a command shows and leaves is in [`output`], how it
 //! ends in [`exit`].
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic once the reader is gone; print through output::print"
+)]
+
 mod coordinator;
 mod data;
 mod exit;
@@ -19,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use exit::Failure;
+use output::print;
 
 /// Fine-tunes large language models with QLoRA, on one machine or many, from the same recipe.
 #[derive(Debug, Parser)]
@@ -60,8 +67,7 @@ impl Command {
             Self::Generate(args) => generate::run(&args),
             Self::Schema(args) => schema::run(&args),
             Self::Version => {
-                println!("weft {}", env!("CARGO_PKG_VERSION"));
-                Ok(())
+                print::line(format_args!("weft {}", env!("CARGO_PKG_VERSION"))).map(drop)
             }
         }
     }
@@ -72,7 +78,7 @@ fn main() -> ExitCode {
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            print::error(&failure);
             failure.exit_code()
         }
     }

@@ -11,6 +11,7 @@ use weft_worker::train::MemoryPlan;
 
 use crate::exit::{Exit, Failure, Problems};
 use crate::output::figures::{gib, grouped};
+use crate::output::print;
 use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs};
 
@@ -37,11 +38,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|error| Failure::new(Exit::Internal, error))?;
-        println!("{text}");
+        print::line(text).map(drop)
     } else {
-        println!("{plan}");
+        print::line(plan).map(drop)
     }
-    Ok(())
 }
 
 /// What would run, in figures.

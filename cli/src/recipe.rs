@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use weft_common::recipe::{LoadedRecipe, Recipe};
 
 use crate::exit::{Exit, Failure};
+use crate::output::print;
 
 /// Which recipe, with which changes.
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,7 @@ impl RecipeArgs {
         let loaded = Recipe::load(&self.recipe, &self.sets)
             .map_err(|errors| Failure::new(Exit::Recipe, errors))?;
         for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
+            print::error(format_args!("warning: {warning}"));
         }
         Ok(loaded)
     }

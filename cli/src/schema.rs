@@ -4,6 +4,7 @@ use serde_json::Value;
 use weft_common::recipe;
 
 use crate::exit::{Exit, Failure};
+use crate::output::print;
 
 /// Arguments of `weft schema`.
 #[derive(Debug, clap::Args)]
@@ -17,13 +18,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let schema = recipe::schema();
     if args.markdown {
-        print!("{}", markdown(&schema));
-        return Ok(());
+        return print::part(markdown(&schema)).map(drop);
     }
     let text = serde_json::to_string_pretty(&schema)
         .map_err(|error| Failure::new(Exit::Internal, error))?;
-    println!("{text}");
-    Ok(())
+    print::line(text).map(drop)
 }
 
 /// One table a section of the recipe.

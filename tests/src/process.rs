@@ -120,6 +120,21 @@ impl Weft {
         self
     }
 
+    /// Lets nobody read what it prints, on either stream.
+    ///
+    /// # Panics
+    /// The system gives no pipe.
+    #[must_use]
+    pub fn unread(mut self) -> Self {
+        let closed = || {
+            let (reader, writer) = std::io::pipe().expect("the system gives a pipe");
+            drop(reader);
+            writer
+        };
+        self.0.stdout(closed()).stderr(closed());
+        self
+    }
+
     /// Runs in `folder`.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {

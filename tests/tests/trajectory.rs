@@ -40,6 +40,13 @@ fn a_run_stopped_by_ctrl_c_and_resumed_with_other_workers_ends_in_the_same_bits(
     assert_eq!(steps, [1, 2, 3, 4, 5, 6], "every step is logged once");
 }
 
+#[test]
+fn a_run_goes_on_when_nobody_reads_what_it_prints() {
+    let quickstart = Quickstart::new();
+    quickstart.run("out", 1).unread().finish().succeeded();
+    assert_eq!(logged_steps(&quickstart, "out"), [1, 2, 3, 4, 5, 6]);
+}
+
 fn logged_steps(quickstart: &Quickstart, name: &str) -> Vec<u64> {
     let text = fs::read_to_string(quickstart.output(name).join("metrics.jsonl")).unwrap();
     let lines = text

@@ -1,4 +1,4 @@
-//! What a run shows and leaves: banner, progress, memory report, and the files of the output folder.
+//! What commands print and a run shows and leaves: banner, progress, memory report, and the files of the output folder.
 
 pub(crate) mod adapter;
 pub(crate) mod banner;
@@ -6,5 +6,6 @@ pub(crate) mod figures;
 pub(crate) mod folder;
 pub(crate) mod memory;
 pub(crate) mod metrics;
+pub(crate) mod print;
 pub(crate) mod progress;
 pub(crate) mod trainer;

@@ -1,12 +1,13 @@
 //! Progress on the terminal: a bar with the time left, or plain lines where nobody watches.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::figures::clock;
 use super::metrics::StepRecord;
+use super::print;
 
 /// Who reads what a run prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,18 +74,18 @@ impl Progress {
             }
             Self::Lines(lines) => {
                 if record.step.is_multiple_of(lines.every) || record.step == lines.total {
-                    print_line(&lines.line(record, lines.start.elapsed()));
+                    print::aside(lines.line(record, lines.start.elapsed()));
                 }
             }
-            Self::Json => print_line(&serde_json::to_string(record).unwrap_or_default()),
+            Self::Json => print::aside(serde_json::to_string(record).unwrap_or_default()),
         }
     }
 
     /// Prints a notice without tearing the bar.
     pub(crate) fn notice(&self, text: &str) {
         match self {
-            Self::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
-            Self::Lines(_) | Self::Json => eprintln!("{text}"),
+            Self::Bar(bar) => bar.suspend(|| print::error(text)),
+            Self::Lines(_) | Self::Json => print::error(text),
         }
     }
 
@@ -94,11 +95,6 @@ impl Progress {
             bar.abandon();
         }
     }
-}
-
-/// A closed pipe must not end the run.
-fn print_line(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 impl Lines {

@@ -7,7 +7,7 @@ use super::fleet::Exited;
 use super::observer::Observer;
 use super::request::Ready;
 use crate::exit::{Exit, Failure};
-use crate::output::adapter;
+use crate::output::{adapter, print};
 
 /// Writes what the outcome allows, and fails where the job did.
 pub(super) fn finish(
@@ -27,7 +27,10 @@ pub(super) fn finish(
             .map_err(disk)?;
             observer.write_trainer_files(true).map_err(disk)?;
             observer.report();
-            eprintln!("adapter in {}", ready.folder.adapter().display());
+            print::error(format_args!(
+                "adapter in {}",
+                ready.folder.adapter().display()
+            ));
             Ok(())
         }
         JobOutcome::Cancelled { .. } => {

@@ -21,6 +21,7 @@ use super::request::Ready;
 use crate::exit::{Exit, Failure};
 use crate::output::banner::Banner;
 use crate::output::folder::{Existing, FolderLock};
+use crate::output::print;
 use crate::output::trainer::Summary;
 use crate::signals::StopSignals;
 
@@ -58,10 +59,10 @@ impl Job {
             .as_ref()
             .map_or(Step(0), |at| at.manifest.meta.step);
         if ready.folder.is_finished() && committed.0 == ready.preflight.planner.total_steps() {
-            println!(
+            print::aside(format_args!(
                 "{} holds the finished run; nothing to do",
                 ready.folder.root().display()
-            );
+            ));
             return Ok(());
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -123,7 +124,7 @@ impl Job {
         };
         let coordinator = Coordinator::bind(config).await.map_err(environment)?;
         if self.place.embedded_threads.is_none() {
-            println!("listening on http://{}", coordinator.addr);
+            print::aside(format_args!("listening on http://{}", coordinator.addr));
         }
         Ok(coordinator)
     }

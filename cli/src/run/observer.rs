@@ -11,6 +11,7 @@ use crate::output::banner::Banner;
 use crate::output::folder::OutputFolder;
 use crate::output::memory::{self, Host, Resident};
 use crate::output::metrics::{Metrics, StepRecord};
+use crate::output::print;
 use crate::output::progress::{Audience, Progress};
 use crate::output::trainer::Summary;
 
@@ -94,7 +95,7 @@ impl Observer {
     pub(crate) fn say(&self, text: &str) {
         match &self.progress {
             Some(progress) => progress.notice(text),
-            None => eprintln!("{text}"),
+            None => print::error(text),
         }
     }
 
@@ -114,11 +115,11 @@ impl Observer {
         self.peak_bytes = self.peak_bytes.max(self.start_bytes);
         self.facts.banner.workers = u32::try_from(epoch.members.len()).unwrap_or(u32::MAX);
         if self.facts.audience == Audience::People {
-            println!(
+            print::aside(format_args!(
                 "{}\n{}",
                 self.facts.banner,
                 memory::before(&self.host, self.start_bytes)
-            );
+            ));
         }
         self.progress = Some(Progress::new(
             self.facts.audience,
@@ -189,7 +190,7 @@ impl Observer {
                 self.peak_bytes,
                 self.runtime(),
             );
-            println!("{text}");
+            print::aside(text);
         }
     }
 

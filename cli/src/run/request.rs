@@ -10,6 +10,7 @@ use weft_common::recipe::Recipe;
 use crate::exit::{Exit, Failure, Problems};
 use crate::output::figures::gib;
 use crate::output::folder::{Existing, OutputFolder};
+use crate::output::print;
 use crate::output::progress::Audience;
 use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs};
@@ -121,7 +122,7 @@ impl RunArgs {
         }
         let newest = problems.keep(Exit::Environment, newest_complete(&folder.checkpoints()))?;
         for skipped in &newest.skipped {
-            eprintln!("warning: {skipped}");
+            print::error(format_args!("warning: {skipped}"));
         }
         newest.checkpoint
     }
