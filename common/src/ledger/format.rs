@@ -1,12 +1,14 @@
 //! The ledger's lines: how they are written, chained and checked. No file is touched here.
 //!
 //! A line is `{"entry":{…},"digest":"…"}`, where the digest is SHA-256 over the digest of the line before (32 zero bytes
-//! before the first) followed by the entry's JSON. The chain runs through all segments in order.
+//! before the first) followed by the entry's JSON. The chain runs through all segments, from the end of one that the next
+//! names.
 
 use serde::{Deserialize, Serialize};
 
+use super::folder::SegmentId;
 use super::record::{CommitRecord, SegmentHeader};
-use crate::id::{Digest, JobId, Step, Term};
+use crate::id::{Digest, JobId, Step};
 
 /// What this version writes. Grows when an older reader would misread a ledger.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -40,12 +42,22 @@ pub enum FormatError {
     )]
     Chain,
     /// A step is missing, or comes twice.
-    #[error("step {found} stands where step {expected} must follow")]
+    #[error("step {} stands where step {} must follow", found.next(), expected.next())]
     Order {
         /// The step that must follow.
         expected: Step,
         /// The step that is there.
         found: Step,
+    },
+    /// Less is there than the next segment goes on from.
+    #[error(
+        "the segment ends after {found} bytes, but the next one goes on from byte {expected}: lines were removed"
+    )]
+    Short {
+        /// Bytes that are there.
+        found: u64,
+        /// Bytes that were there.
+        expected: u64,
     },
     /// A segment or record that belongs to something else, or starts past what was committed.
     #[error("{0}")]
@@ -91,15 +103,47 @@ fn to_json(value: &impl Serialize) -> String {
     )
 }
 
+/// The segment header that `text` holds, unchecked but for its version.
+pub(super) fn header_of(text: &str) -> Result<SegmentHeader, FormatError> {
+    if let Some(found) = version_of(text).filter(|found| *found != FORMAT_VERSION) {
+        return Err(FormatError::Version { found });
+    }
+    let line: Line =
+        serde_json::from_str(text).map_err(|error| FormatError::Syntax(error.to_string()))?;
+    match line.entry {
+        Entry::Segment(header) => Ok(header),
+        Entry::Commit(_) => Err(FormatError::Misplaced(
+            "a segment does not begin with its header".to_owned(),
+        )),
+    }
+}
+
+/// The version that a header has, whatever else another version writes there.
+fn version_of(text: &str) -> Option<u32> {
+    let line: serde_json::Value = serde_json::from_str(text).ok()?;
+    let version = line.pointer("/entry/segment/format_version")?.as_u64()?;
+    u32::try_from(version).ok()
+}
+
+/// A line of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LineAt {
+    pub(super) segment: SegmentId,
+    /// From 1.
+    pub(super) line: usize,
+}
+
 /// Reads a ledger line by line, and holds it to its rules.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) chain: Chain,
     pub(super) job: Option<JobId>,
     /// The segment that is being read.
-    segment: Option<(Term, u32)>,
-    /// What counts so far: step `i` at place `i − first step`.
-    pub(super) records: Vec<CommitRecord>,
+    segment: Option<SegmentId>,
+    /// What counts so far, without gap, with the line that says it.
+    pub(super) records: Vec<(CommitRecord, LineAt)>,
+    /// What counted until its step was begun anew.
+    pub(super) replaced: Vec<(CommitRecord, LineAt)>,
     next_step: Option<Step>,
 }
 
@@ -110,12 +154,24 @@ impl Reader {
             job: None,
             segment: None,
             records: Vec::new(),
+            replaced: Vec::new(),
             next_step: None,
         }
     }
 
     /// Takes the next line, without its line feed.
-    pub(super) fn line(&mut self, text: &str) -> Result<(), FormatError> {
+    pub(super) fn line(&mut self, text: &str, at: LineAt) -> Result<(), FormatError> {
+        let (entry, next) = self.follow(text)?;
+        match entry {
+            Entry::Segment(header) => self.segment(header)?,
+            Entry::Commit(record) => self.commit(record, at)?,
+        }
+        self.chain = next;
+        Ok(())
+    }
+
+    /// What `text` says, if it follows from the line that was taken last.
+    pub(super) fn follow(&self, text: &str) -> Result<(Entry, Chain), FormatError> {
         let line: Line =
             serde_json::from_str(text).map_err(|error| FormatError::Syntax(error.to_string()))?;
         let next = self.chain.after(&line.entry);
@@ -123,12 +179,7 @@ impl Reader {
         if next.0 != line.digest || to_json(&line) != text {
             return Err(FormatError::Chain);
         }
-        match line.entry {
-            Entry::Segment(header) => self.segment(header)?,
-            Entry::Commit(record) => self.commit(record)?,
-        }
-        self.chain = next;
-        Ok(())
+        Ok((line.entry, next))
     }
 
     /// The step that must be committed next; `None` before the first segment.
@@ -148,13 +199,9 @@ impl Reader {
                 header.job
             ));
         }
-        let place = (header.term, header.sequence);
-        if let Some((term, sequence)) = self.segment.filter(|before| *before >= place) {
-            let what = format!(
-                "segment {}-{} follows segment {term}-{sequence}",
-                header.term, header.sequence
-            );
-            return misplaced(what);
+        let id = header.id();
+        if let Some(before) = self.segment.filter(|before| *before >= id) {
+            return misplaced(format!("segment {id} follows segment {before}"));
         }
         if let Some(next) = self.next_step.filter(|next| header.first_step > *next) {
             let found = header.first_step;
@@ -163,16 +210,17 @@ impl Reader {
                 found,
             });
         }
-        self.records
-            .retain(|record| record.step < header.first_step);
+        let counts = |(record, _): &(CommitRecord, LineAt)| record.step < header.first_step;
+        let kept = self.records.partition_point(counts);
+        self.replaced.extend(self.records.drain(kept..));
         self.next_step = Some(header.first_step);
-        self.segment = Some(place);
+        self.segment = Some(id);
         self.job = Some(header.job);
         Ok(())
     }
 
-    fn commit(&mut self, record: CommitRecord) -> Result<(), FormatError> {
-        let (Some((term, _)), Some(expected)) = (self.segment, self.next_step) else {
+    fn commit(&mut self, record: CommitRecord, at: LineAt) -> Result<(), FormatError> {
+        let (Some(SegmentId { term, .. }), Some(expected)) = (self.segment, self.next_step) else {
             return Err(FormatError::Misplaced(
                 "a record stands before the first segment's header".to_owned(),
             ));
@@ -189,7 +237,7 @@ impl Reader {
             return Err(FormatError::Order { expected, found });
         }
         self.next_step = Some(expected.next());
-        self.records.push(record);
+        self.records.push((record, at));
         Ok(())
     }
 }
@@ -200,7 +248,7 @@ pub(super) mod tests {
 
     use super::super::record::{SlotRecord, Update};
     use super::*;
-    use crate::id::{Epoch, SlotId, WorkerId};
+    use crate::id::{Epoch, SlotId, Term, WorkerId};
 
     pub(in crate::ledger) fn record(term: u64, step: u64) -> CommitRecord {
         CommitRecord {
@@ -232,6 +280,7 @@ pub(super) mod tests {
             term: Term(term),
             sequence,
             first_step: Step(first_step),
+            follows: None,
         })
     }
 
@@ -249,10 +298,25 @@ pub(super) mod tests {
         lines.collect()
     }
 
-    fn read(lines: &[String]) -> Result<Vec<u64>, FormatError> {
+    const AT: LineAt = LineAt {
+        segment: SegmentId {
+            term: Term(1),
+            sequence: 0,
+        },
+        line: 1,
+    };
+
+    fn read(lines: &[String]) -> Result<Reader, FormatError> {
         let mut reader = Reader::new();
-        lines.iter().try_for_each(|line| reader.line(line))?;
-        Ok(reader.records.iter().map(|record| record.step.0).collect())
+        lines.iter().try_for_each(|line| reader.line(line, AT))?;
+        Ok(reader)
+    }
+
+    fn steps(records: &[(CommitRecord, LineAt)]) -> Vec<(u64, u64)> {
+        let steps = records
+            .iter()
+            .map(|(record, _)| (record.step.0, record.term.0));
+        steps.collect()
     }
 
     #[test]
@@ -285,16 +349,9 @@ pub(super) mod tests {
             header(2, 0, 1),
             commit(2, 1),
         ];
-        let mut reader = Reader::new();
-        lines(entries)
-            .iter()
-            .for_each(|line| reader.line(line).unwrap());
-        let terms: Vec<(u64, u64)> = reader
-            .records
-            .iter()
-            .map(|record| (record.step.0, record.term.0))
-            .collect();
-        assert_eq!(terms, [(0, 1), (1, 2)]);
+        let reader = read(&lines(entries)).unwrap();
+        assert_eq!(steps(&reader.records), [(0, 1), (1, 2)]);
+        assert_eq!(steps(&reader.replaced), [(1, 1), (2, 1)]);
         assert_eq!(reader.next_step(), Some(Step(2)));
     }
 
@@ -335,17 +392,29 @@ pub(super) mod tests {
         }
     }
 
+    #[test]
+    fn a_header_of_another_version_is_told_whatever_else_it_holds() {
+        let text = r#"{"entry":{"segment":{"format_version":9,"novel":[]}},"digest":""}"#;
+        assert!(matches!(
+            header_of(text),
+            Err(FormatError::Version { found: 9 })
+        ));
+        let (record, _) = Chain::START.line(commit(1, 0));
+        assert!(matches!(
+            header_of(record.trim_end()),
+            Err(FormatError::Misplaced(_))
+        ));
+        assert!(matches!(header_of("{"), Err(FormatError::Syntax(_))));
+    }
+
     proptest! {
         #[test]
         fn records_come_back_to_the_last_bit(loss_sum in any::<f64>(), learning_rate in any::<f64>()) {
             let mut written = record(1, 0);
             written.slots[0].loss_sum = loss_sum;
             written.learning_rate = learning_rate;
-            let mut reader = Reader::new();
-            for line in lines(vec![header(1, 0, 0), Entry::Commit(written)]) {
-                reader.line(&line).unwrap();
-            }
-            let read = &reader.records[0];
+            let reader = read(&lines(vec![header(1, 0, 0), Entry::Commit(written)])).unwrap();
+            let read = &reader.records[0].0;
             // Every NaN is written as the same word.
             let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
             prop_assert!(same(read.slots[0].loss_sum, loss_sum) && same(read.learning_rate, learning_rate));

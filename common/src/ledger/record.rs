@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::folder::SegmentId;
 use super::number;
 use crate::id::{Digest, Epoch, JobId, SlotId, Step, Term, WorkerId};
 use crate::plan::SlotPlan;
@@ -56,6 +57,17 @@ pub struct SlotRecord {
     pub digest: Digest,
 }
 
+impl CommitRecord {
+    /// Mean loss of the step's supervised tokens. Slots are added in slot order, so that no bit depends on who computed
+    /// which.
+    #[must_use]
+    pub fn mean_loss(&self) -> f64 {
+        let loss_sum: f64 = self.slots.iter().map(|slot| slot.loss_sum).sum();
+        let supervised: u64 = self.slots.iter().map(|slot| slot.supervised_tokens).sum();
+        loss_sum / supervised.max(1) as f64
+    }
+}
+
 impl SlotRecord {
     /// The record of a planned slot that `worker` computed.
     #[must_use]
@@ -93,4 +105,25 @@ pub(super) struct SegmentHeader {
     pub(super) sequence: u32,
     /// The step of its first record. Earlier records of this step and those after it no longer count.
     pub(super) first_step: Step,
+    /// Where the ledger ended when this segment was begun; `None` in the first.
+    pub(super) follows: Option<End>,
+}
+
+impl SegmentHeader {
+    pub(super) const fn id(&self) -> SegmentId {
+        SegmentId {
+            term: self.term,
+            sequence: self.sequence,
+        }
+    }
+}
+
+/// An end of the ledger. The digest of the line that goes on from it covers the lines up to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct End {
+    /// The segment that was the newest.
+    pub(super) segment: SegmentId,
+    /// So many bytes of it count; what stands behind them was never committed.
+    pub(super) bytes: u64,
 }

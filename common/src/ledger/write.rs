@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::folder::{SegmentId, newest_fence, raise_fence};
 use super::format::{Chain, Entry, FORMAT_VERSION};
-use super::read::{LedgerError, read, segment_path};
-use super::record::{CommitRecord, SegmentHeader};
+use super::read::{Ledger, LedgerError, job_of, newest_term, read};
+use super::record::{CommitRecord, End, SegmentHeader};
 use crate::id::{JobId, Step, Term};
 use crate::storage::{StorageError, create_folder, sync_folder};
 
@@ -22,22 +23,25 @@ pub struct LedgerWriter {
     chain: Chain,
     next_step: Step,
     segment: Segment,
+    /// The next record goes into another segment once this one has so many bytes.
+    segment_limit: u64,
 }
 
 #[derive(Debug)]
 struct Segment {
     file: File,
     path: PathBuf,
-    sequence: u32,
+    id: SegmentId,
     bytes: u64,
 }
 
 impl LedgerWriter {
-    /// Goes on with the ledger in `folder`, or begins it, in a new segment whose first record will be `first_step`.
-    /// Records of that step and after it no longer count: they are about to be computed again.
+    /// Takes over the ledger in `folder`, or begins it, in a new segment whose first record will be `first_step`.
+    /// Records of that step and after it no longer count: they are about to be computed again. From now on, writers of
+    /// older terms fail.
     ///
     /// # Errors
-    /// If the ledger breaks its rules, is another job's, was written to in this term or a newer one, ends before
+    /// If the ledger breaks its rules, is another job's, was taken over in this term or a newer one, ends before
     /// `first_step`, or the disk does not take a new segment.
     pub fn open(
         folder: &Path,
@@ -45,43 +49,50 @@ impl LedgerWriter {
         term: Term,
         first_step: Step,
     ) -> Result<Self, LedgerError> {
-        create_folder(folder)?;
-        let ledger = read(folder)?;
-        let at = || folder.to_owned();
-        if let Some(found) = ledger.job.filter(|found| *found != job) {
-            let folder = at();
-            return Err(LedgerError::Job {
-                folder,
-                found,
-                expected: job,
-            });
-        }
-        if let Some((found, _)) = ledger.last_segment.filter(|(found, _)| *found >= term) {
-            let folder = at();
-            return Err(LedgerError::Fenced {
-                folder,
-                found,
-                term,
-            });
-        }
+        let ledger = take_over(folder, &job, term)?;
+        Self::begin(&ledger, job, term, first_step)
+    }
+
+    /// As [`open`](Self::open), exactly where the ledger ends. Gives the ledger as well: with it a coordinator knows
+    /// what was committed before it started.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn resume(folder: &Path, job: JobId, term: Term) -> Result<(Self, Ledger), LedgerError> {
+        let ledger = take_over(folder, &job, term)?;
+        let first_step = ledger.next_step().unwrap_or(Step(0));
+        let writer = Self::begin(&ledger, job, term, first_step)?;
+        Ok((writer, ledger))
+    }
+
+    fn begin(
+        ledger: &Ledger,
+        job: JobId,
+        term: Term,
+        first_step: Step,
+    ) -> Result<Self, LedgerError> {
+        let folder = ledger.folder.clone();
         if let Some(expected) = ledger.next_step.filter(|expected| first_step > *expected) {
-            let (folder, found) = (at(), first_step);
             return Err(LedgerError::Order {
                 folder,
                 expected,
-                found,
+                found: first_step,
             });
         }
-        let (segment, chain) =
-            Segment::create(folder, &header(&job, term, 0, first_step), ledger.chain)?;
-        Ok(Self {
-            folder: folder.to_owned(),
+        let id = SegmentId { term, sequence: 0 };
+        let header = header(&job, id, first_step, ledger.end);
+        let (segment, chain) = Segment::create(&folder, header, ledger.chain)?;
+        let writer = Self {
+            folder,
             job,
             term,
             chain,
             next_step: first_step,
             segment,
-        })
+            segment_limit: SEGMENT_BYTES,
+        };
+        writer.heed_fence()?;
+        Ok(writer)
     }
 
     /// The step that must be appended next.
@@ -90,18 +101,18 @@ impl LedgerWriter {
         self.next_step
     }
 
-    /// Appends a record. When this returns, the step is committed: the record survives a loss of power.
+    /// Appends a record. When this returns, the step is committed: the record survives a loss of power, and whoever
+    /// takes the ledger over reads it.
+    ///
+    /// **Cost**: one write, one sync, and one look into the folder.
     ///
     /// # Errors
-    /// If the record is not of the next step or of another term, or the disk does not take it. After a failure of the
-    /// disk the writer must not be used again: how much of the line is there is unknown.
+    /// If the record is not of the next step or of another term, a later term has taken the ledger over, or the disk
+    /// does not take it. After a failure of the disk or a fence the writer must not be used again: how much of the line
+    /// is there, and whether it counts, is unknown.
     pub fn append(&mut self, record: &CommitRecord) -> Result<(), LedgerError> {
         if record.step != self.next_step {
-            return Err(LedgerError::Order {
-                folder: self.folder.clone(),
-                expected: self.next_step,
-                found: record.step,
-            });
+            return Err(self.out_of_order(record.step));
         }
         if record.term != self.term {
             return Err(LedgerError::Fenced {
@@ -110,54 +121,120 @@ impl LedgerWriter {
                 term: record.term,
             });
         }
-        if self.segment.bytes >= SEGMENT_BYTES {
-            self.next_segment()?;
+        if self.segment.bytes >= self.segment_limit {
+            self.next_segment(self.next_step)?;
         }
         let (line, chain) = self.chain.line(Entry::Commit(record.clone()));
         self.segment.append(&line)?;
+        // Only now: what is durable before the fence is read by the one that put it up.
+        self.heed_fence()?;
         self.chain = chain;
         self.next_step = record.step.next();
         Ok(())
     }
 
-    fn next_segment(&mut self) -> Result<(), LedgerError> {
-        let header = header(
-            &self.job,
-            self.term,
-            self.segment.sequence + 1,
-            self.next_step,
-        );
-        (self.segment, self.chain) = Segment::create(&self.folder, &header, self.chain)?;
+    /// Goes back to `first_step`, which will be appended next: records of that step and after it no longer count,
+    /// because the state that they led to is lost and they are about to be computed again.
+    ///
+    /// # Errors
+    /// If nothing leads to `first_step` yet, a later term has taken the ledger over, or the disk does not take a new
+    /// segment.
+    pub fn rewind(&mut self, first_step: Step) -> Result<(), LedgerError> {
+        if first_step > self.next_step {
+            return Err(self.out_of_order(first_step));
+        }
+        self.next_segment(first_step)?;
+        self.heed_fence()?;
+        self.next_step = first_step;
         Ok(())
+    }
+
+    fn next_segment(&mut self, first_step: Step) -> Result<(), LedgerError> {
+        let before = self.segment.id;
+        let id = SegmentId {
+            sequence: before.sequence + 1,
+            ..before
+        };
+        let end = End {
+            segment: before,
+            bytes: self.segment.bytes,
+        };
+        let header = header(&self.job, id, first_step, Some(end));
+        (self.segment, self.chain) = Segment::create(&self.folder, header, self.chain)?;
+        Ok(())
+    }
+
+    /// Fails once a later term has put up its fence.
+    fn heed_fence(&self) -> Result<(), LedgerError> {
+        match newest_fence(&self.folder)?.filter(|fence| *fence > self.term) {
+            None => Ok(()),
+            Some(found) => Err(LedgerError::Fenced {
+                folder: self.folder.clone(),
+                found,
+                term: self.term,
+            }),
+        }
+    }
+
+    fn out_of_order(&self, found: Step) -> LedgerError {
+        LedgerError::Order {
+            folder: self.folder.clone(),
+            expected: self.next_step,
+            found,
+        }
     }
 }
 
-fn header(job: &JobId, term: Term, sequence: u32, first_step: Step) -> SegmentHeader {
+/// Puts up the fence of `term`, and only then reads: a record is either durable before the fence, and read here, or its
+/// writer sees the fence and never reports it.
+fn take_over(folder: &Path, job: &JobId, term: Term) -> Result<Ledger, LedgerError> {
+    create_folder(folder)?;
+    if let Some(found) = job_of(folder)?.filter(|found| found != job) {
+        return Err(LedgerError::Job {
+            folder: folder.to_owned(),
+            found,
+            expected: job.clone(),
+        });
+    }
+    let newest = newest_term(folder)?.filter(|newest| *newest >= term);
+    if newest.is_some() || !raise_fence(folder, term)? {
+        return Err(LedgerError::Fenced {
+            folder: folder.to_owned(),
+            found: newest.unwrap_or(term),
+            term,
+        });
+    }
+    read(folder)
+}
+
+fn header(job: &JobId, id: SegmentId, first_step: Step, follows: Option<End>) -> SegmentHeader {
     SegmentHeader {
         format_version: FORMAT_VERSION,
         job: job.clone(),
-        term,
-        sequence,
+        term: id.term,
+        sequence: id.sequence,
         first_step,
+        follows,
     }
 }
 
 impl Segment {
     fn create(
         folder: &Path,
-        header: &SegmentHeader,
+        header: SegmentHeader,
         chain: Chain,
     ) -> Result<(Self, Chain), StorageError> {
-        let path = segment_path(folder, header.term, header.sequence);
+        let id = header.id();
+        let path = id.path(folder);
         let file = OpenOptions::new().append(true).create_new(true).open(&path);
         let file = file.map_err(|error| StorageError::new("create", &path, error))?;
         let mut segment = Self {
             file,
             path,
-            sequence: header.sequence,
+            id,
             bytes: 0,
         };
-        let (line, chain) = chain.line(Entry::Segment(header.clone()));
+        let (line, chain) = chain.line(Entry::Segment(header));
         segment.append(&line)?;
         sync_folder(folder)?;
         Ok((segment, chain))
@@ -173,163 +250,4 @@ impl Segment {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::format::tests::record;
-    use super::super::{Ledger, TornLine};
-    use super::*;
-    use crate::storage::StorageFault;
-
-    fn open(folder: &Path, term: u64, first_step: u64) -> Result<LedgerWriter, LedgerError> {
-        LedgerWriter::open(
-            folder,
-            "job-1".parse().unwrap(),
-            Term(term),
-            Step(first_step),
-        )
-    }
-
-    fn steps(ledger: &Ledger) -> Vec<(u64, u64)> {
-        ledger
-            .records
-            .iter()
-            .map(|record| (record.term.0, record.step.0))
-            .collect()
-    }
-
-    /// A ledger of one term with steps 0 and 1.
-    fn two_steps() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = open(folder.path(), 1, 0).unwrap();
-        for step in 0..2 {
-            writer.append(&record(1, step)).unwrap();
-        }
-        folder
-    }
-
-    #[test]
-    fn a_new_term_goes_on_where_the_last_ended() {
-        let folder = two_steps();
-        open(folder.path(), 2, 2)
-            .unwrap()
-            .append(&record(2, 2))
-            .unwrap();
-        let ledger = read(folder.path()).unwrap();
-        assert_eq!(steps(&ledger), [(1, 0), (1, 1), (2, 2)]);
-        assert_eq!((ledger.torn, ledger.next_step), (vec![], Some(Step(3))));
-    }
-
-    #[test]
-    fn a_run_from_a_checkpoint_replaces_the_steps_after_it() {
-        let folder = two_steps();
-        open(folder.path(), 2, 1)
-            .unwrap()
-            .append(&record(2, 1))
-            .unwrap();
-        assert_eq!(steps(&read(folder.path()).unwrap()), [(1, 0), (2, 1)]);
-    }
-
-    #[test]
-    fn a_line_that_a_crash_cut_short_is_reported_and_written_anew() {
-        let folder = two_steps();
-        let segment = segment_path(folder.path(), Term(1), 0);
-        let bytes = fs::read(&segment).unwrap();
-        fs::write(&segment, &bytes[..bytes.len() - 10]).unwrap();
-        let ledger = read(folder.path()).unwrap();
-        assert_eq!(steps(&ledger), [(1, 0)]);
-        assert!(matches!(&ledger.torn[..], [TornLine { segment: at, .. }] if *at == segment));
-        open(folder.path(), 2, 1)
-            .unwrap()
-            .append(&record(2, 1))
-            .unwrap();
-        assert_eq!(steps(&read(folder.path()).unwrap()), [(1, 0), (2, 1)]);
-    }
-
-    #[test]
-    fn a_changed_line_is_found_and_named() {
-        let folder = two_steps();
-        let segment = segment_path(folder.path(), Term(1), 0);
-        let text = fs::read_to_string(&segment).unwrap();
-        fs::write(&segment, text.replacen("0.0002", "0.0003", 1)).unwrap();
-        let error = read(folder.path()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                LedgerError::Line {
-                    line: 2,
-                    source: super::super::FormatError::Chain,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        assert!(open(folder.path(), 2, 2).is_err());
-    }
-
-    #[test]
-    fn a_segment_that_was_taken_away_is_found() {
-        let folder = two_steps();
-        open(folder.path(), 2, 2)
-            .unwrap()
-            .append(&record(2, 2))
-            .unwrap();
-        fs::remove_file(segment_path(folder.path(), Term(1), 0)).unwrap();
-        assert!(matches!(
-            read(folder.path()),
-            Err(LedgerError::Line { line: 1, .. })
-        ));
-    }
-
-    #[test]
-    fn an_old_term_another_job_and_a_gap_are_refused() {
-        let folder = two_steps();
-        assert!(matches!(
-            open(folder.path(), 1, 2),
-            Err(LedgerError::Fenced { found: Term(1), .. })
-        ));
-        let job = "job-2".parse().unwrap();
-        let stranger = LedgerWriter::open(folder.path(), job, Term(2), Step(2));
-        assert!(matches!(stranger, Err(LedgerError::Job { .. })));
-        assert!(matches!(
-            open(folder.path(), 2, 3),
-            Err(LedgerError::Order {
-                expected: Step(2),
-                ..
-            })
-        ));
-        let mut writer = open(folder.path(), 2, 2).unwrap();
-        assert!(matches!(
-            writer.append(&record(2, 3)),
-            Err(LedgerError::Order { .. })
-        ));
-        assert!(matches!(
-            writer.append(&record(3, 2)),
-            Err(LedgerError::Fenced { .. })
-        ));
-        writer.append(&record(2, 2)).unwrap();
-    }
-
-    #[test]
-    fn a_segment_is_created_only_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = open(folder.path(), 2, 0).unwrap();
-        fs::write(segment_path(folder.path(), Term(2), 1), "someone else's").unwrap();
-        writer.segment.bytes = SEGMENT_BYTES;
-        let LedgerError::Storage(error) = writer.append(&record(2, 0)).unwrap_err() else {
-            panic!("not a storage error");
-        };
-        assert_eq!((error.doing, error.fault), ("create", StorageFault::Device));
-    }
-
-    #[test]
-    fn a_full_segment_is_followed_by_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = open(folder.path(), 1, 0).unwrap();
-        writer.append(&record(1, 0)).unwrap();
-        writer.segment.bytes = SEGMENT_BYTES;
-        writer.append(&record(1, 1)).unwrap();
-        assert!(segment_path(folder.path(), Term(1), 1).exists());
-        assert_eq!(steps(&read(folder.path()).unwrap()), [(1, 0), (1, 1)]);
-    }
-}
+mod tests;
