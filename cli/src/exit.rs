@@ -22,6 +22,10 @@ pub(crate) enum Exit {
     Refused = 21,
     /// Stopped on request after writing a checkpoint; `--resume` goes on.
     Interrupted = 30,
+    /// The ledger of a run contradicts itself, its plan, or what lies beside it.
+    Ledger = 40,
+    /// Nothing speaks against the ledger of a run, but not all of it could be proven.
+    Unproven = 41,
     /// Stopped at once on a second request; `--resume` goes on from the last checkpoint.
     Aborted = 130,
 }
@@ -51,6 +55,11 @@ impl Failure {
             exit,
             problems: vec![problem.to_string()],
         }
+    }
+
+    /// What went wrong, without the word `error`.
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// What the process returns.
@@ -152,6 +161,8 @@ mod tests {
             Exit::Job,
             Exit::Refused,
             Exit::Interrupted,
+            Exit::Ledger,
+            Exit::Unproven,
             Exit::Aborted,
         ];
         let real = all.map(|exit| (exit as u8, format!("{exit:?}").to_lowercase()));

@@ -7,6 +7,7 @@
     reason = "both panic once the reader is gone; print through output::print"
 )]
 
+mod audit;
 mod coordinator;
 mod data;
 mod exit;
@@ -50,6 +51,8 @@ enum Command {
     Worker(worker::Args),
     /// Lets a base model, or an adapter on it, answer a prompt
     Generate(generate::Args),
+    /// Proves from the ledger that every sample counted once per pass over the data
+    Audit(audit::Args),
     /// Prints the recipe's keys: JSON schema, or tables
     Schema(schema::Args),
     /// Prints the version
@@ -65,6 +68,7 @@ impl Command {
             Self::Coordinator(args) => coordinator::run(&args),
             Self::Worker(args) => worker::run(&args),
             Self::Generate(args) => generate::run(&args),
+            Self::Audit(args) => audit::run(&args),
             Self::Schema(args) => schema::run(&args),
             Self::Version => {
                 print::line(format_args!("weft {}", env!("CARGO_PKG_VERSION"))).map(drop)

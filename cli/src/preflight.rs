@@ -40,10 +40,7 @@ impl Preflight {
         let data = inspect_data(&recipe, cache, &mut problems);
         problems.finish()?;
         let (Some((spec, layout)), Some((tokenizer, prepared, planner))) = (model, data) else {
-            return Err(Failure::new(
-                Exit::Internal,
-                "a check failed without saying why",
-            ));
+            return Err(failed_silently());
         };
         Ok(Self {
             recipe,
@@ -74,6 +71,22 @@ fn inspect_model(recipe: &Recipe, problems: &mut Problems) -> Option<(Spec, Adap
     problems.keep(Exit::Model, context);
     let layout = problems.keep(Exit::Model, AdapterLayout::new(&spec, &recipe.lora))?;
     Some((spec, layout))
+}
+
+/// The dataset of a recipe and its plan, without a look at the model's weights.
+pub(crate) fn prepare_data(
+    recipe: &Recipe,
+    cache: &Path,
+) -> Result<(Prepared, StepPlanner), Failure> {
+    let mut problems = Problems::default();
+    let data = inspect_data(recipe, cache, &mut problems);
+    problems.finish()?;
+    let (_, prepared, planner) = data.ok_or_else(failed_silently)?;
+    Ok((prepared, planner))
+}
+
+fn failed_silently() -> Failure {
+    Failure::new(Exit::Internal, "a check failed without saying why")
 }
 
 fn inspect_data(

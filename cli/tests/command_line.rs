@@ -42,6 +42,7 @@ fn every_subcommand_explains_itself() {
         "worker",
         "schema",
         "generate",
+        "audit",
     ] {
         let mut arguments: Vec<&str> = subcommand.split(' ').collect();
         arguments.push("--help");

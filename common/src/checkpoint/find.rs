@@ -101,6 +101,22 @@ pub fn newest_complete(root: &Path) -> Result<Newest, StorageError> {
     })
 }
 
+/// The manifests of all checkpoints under `root` that were finished, oldest first, without a look at their other files; a
+/// `root` that is not there holds none.
+///
+/// # Errors
+/// If `root` itself cannot be read.
+pub fn manifests(root: &Path) -> Result<Vec<(PathBuf, Manifest)>, StorageError> {
+    let folders = steps(root)?
+        .into_iter()
+        .map(|step| super::folder(root, step));
+    let read = folders.filter_map(|folder| {
+        let manifest = read_manifest(&folder).ok()?;
+        Some((folder, manifest))
+    });
+    Ok(read.collect())
+}
+
 /// Opens one checkpoint and verifies that it is complete.
 ///
 /// # Errors

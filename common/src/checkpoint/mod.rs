@@ -18,7 +18,7 @@ mod manifest;
 mod retain;
 mod write;
 
-pub use find::{Checkpoint, Defect, Newest, Skipped, newest_complete, open};
+pub use find::{Checkpoint, Defect, Newest, Skipped, manifests, newest_complete, open};
 pub use manifest::{
     CheckpointMeta, Difference, Incompatible, InputDigests, MANIFEST_FILE, Manifest, ManifestError,
 };

@@ -21,6 +21,7 @@
 //! segment says so, and its records take the place of the earlier ones. As the plan decides everything, they hold the
 //! same gradients.
 
+pub mod audit;
 mod folder;
 mod format;
 mod number;

@@ -110,6 +110,12 @@ impl StepPlanner {
         Ok(Self { spec, stats, rows })
     }
 
+    /// Rows of the prepared dataset.
+    #[must_use]
+    pub const fn rows(&self) -> u32 {
+        self.rows
+    }
+
     /// Optimizer steps of one pass over the data; the last may be short. Counted as Hugging Face does:
     /// ⌈⌈rows / batch⌉ / accumulation⌉ is the same number.
     #[must_use]
