@@ -3,6 +3,7 @@
 //! `cargo bench -p weft-common --bench ledger`; the ledger lies in `WEFT_BENCH_FOLDER`, else in the current folder, because a
 //! temporary one may be in memory.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,16 +21,18 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir_in(parent)?;
     let ledger = folder.path().join("ledger");
     let mut writer = LedgerWriter::open(&ledger, "job-1".parse()?, Term(1), Step(0))?;
-    let mut appends = Vec::new();
+    let mut bare = File::create(folder.path().join("bare"))?;
+    let (mut appends, mut syncs, mut looks) = (Vec::new(), Vec::new(), Vec::new());
+    // In turn, so that whatever else uses the disk slows all of them down.
     for step in 0..STEPS {
         let record = record(step);
-        let start = Instant::now();
-        writer.append(&record)?;
-        appends.push(start.elapsed());
+        appends.push(timed(|| Ok(writer.append(&record)?))?);
+        syncs.push(timed(|| bare_append(&mut bare))?);
+        looks.push(timed(|| look(&ledger))?);
     }
-    print("append       ", &mut appends);
-    print("of it sync   ", &mut bare_appends(folder.path())?);
-    print("of it fence  ", &mut looks(&ledger)?);
+    print("append        ", &mut appends);
+    print("bare append   ", &mut syncs);
+    print("look for fence", &mut looks);
     let bytes = size(&ledger)?;
     println!(
         "bytes         {:.0} kB for 1,000 steps of {SLOTS} slots",
@@ -44,31 +47,24 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Appends of the same size and syncs, without a ledger.
-fn bare_appends(folder: &Path) -> Result<Vec<Duration>> {
-    let mut file = std::fs::File::create(folder.join("bare"))?;
-    let line = vec![b'x'; 2_000];
-    let mut taken = Vec::new();
-    for _ in 0..STEPS {
-        let start = Instant::now();
-        file.write_all(&line)?;
-        file.sync_data()?;
-        taken.push(start.elapsed());
-    }
-    Ok(taken)
+fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed())
 }
 
-/// Looks into the folder, as each append does for a fence.
-fn looks(folder: &Path) -> Result<Vec<Duration>> {
-    let mut taken = Vec::new();
-    for _ in 0..STEPS {
-        let start = Instant::now();
-        let fences = std::fs::read_dir(folder)?.flatten();
-        let fences = fences.filter(|entry| entry.file_name().to_string_lossy().ends_with(".fence"));
-        std::hint::black_box(fences.count());
-        taken.push(start.elapsed());
-    }
-    Ok(taken)
+/// An append of the same size and its sync, without a ledger.
+fn bare_append(file: &mut File) -> Result<()> {
+    file.write_all(&[b'x'; 1_833])?;
+    Ok(file.sync_data()?)
+}
+
+/// What each append does to find a fence.
+fn look(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder)?.flatten();
+    let fences = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".fence"));
+    std::hint::black_box(fences.count());
+    Ok(())
 }
 
 fn record(step: u64) -> CommitRecord {

@@ -21,10 +21,10 @@ pub(crate) fn line(text: impl Display) -> Result<Listening, Failure> {
     part(format_args!("{text}\n"))
 }
 
-/// As [`line`], without the line feed; it is there when this returns.
+/// As [`line()`], without the line feed; it is there when this returns.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub(crate) fn part(text: impl Display) -> Result<Listening, Failure> {
     listening(print(&mut io::stdout().lock(), text))
 }

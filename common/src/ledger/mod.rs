@@ -22,6 +22,7 @@
 //! same gradients.
 
 pub mod audit;
+mod error;
 mod folder;
 mod format;
 mod number;
@@ -30,9 +31,8 @@ mod record;
 mod trace;
 mod write;
 
+pub use error::LedgerError;
 pub use format::FormatError;
-pub use read::{
-    FencedLines, Ledger, LedgerError, LedgerPlace, TornLine, job_of, newest_term, read,
-};
+pub use read::{FencedLines, Ledger, LedgerPlace, TornLine, job_of, newest_term, read};
 pub use record::{CommitRecord, SlotRecord, Update};
 pub use write::LedgerWriter;

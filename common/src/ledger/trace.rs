@@ -13,9 +13,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::error::LedgerError;
 use super::folder::{SegmentId, segments};
 use super::format::{FormatError, header_of};
-use super::read::LedgerError;
 use super::record::SegmentHeader;
 
 /// The segments of a ledger.

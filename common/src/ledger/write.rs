@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::error::LedgerError;
 use super::folder::{SegmentId, newest_fence, raise_fence};
 use super::format::{Chain, Entry, FORMAT_VERSION};
-use super::read::{Ledger, LedgerError, job_of, newest_term, read};
+use super::read::{Ledger, job_of, newest_term, read};
 use super::record::{CommitRecord, End, SegmentHeader};
 use crate::id::{JobId, Step, Term};
 use crate::storage::{StorageError, create_folder, sync_folder};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::read::{LedgerError, LedgerPlace};
+use super::super::error::LedgerError;
+use super::super::read::LedgerPlace;
 
 /// A wrong dataset makes every slot differ; nobody reads more than the beginning of such a list.
 const KEPT: usize = 20;
