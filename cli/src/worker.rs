@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Seconds to look for the coordinator
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     connect_within: u64,
+    /// Seconds to wait for a coordinator that was lost, keeping all that was computed
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    coordinator_grace: u64,
     /// Ends as soon as standard input does, so that it cannot outlive the process that started it
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -75,6 +78,7 @@ async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
             .listen_ip
             .unwrap_or_else(|| listen_ip(&args.coordinator)),
         connect_within: Duration::from_secs(args.connect_within),
+        coordinator_grace: Duration::from_secs(args.coordinator_grace),
         stop: stop.clone(),
     };
     let agent = run_worker(config, engine_factory(device));

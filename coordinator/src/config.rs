@@ -53,10 +53,22 @@ pub struct JobSpec {
     pub form_within: Duration,
     /// Where `checkpoints/` and `ledger/` go, on the coordinator's host.
     pub output_dir: PathBuf,
-    /// State to start from.
+    /// Newest complete checkpoint.
     pub resume: Option<CheckpointRef>,
+    /// Whether workers of an earlier coordinator may still hold what its ledger says, beyond that checkpoint.
+    pub workers_before: WorkersBefore,
     /// What happens when a summed gradient is not finite.
     pub on_non_finite: OnNonFinite,
+}
+
+/// Whether workers outlived an earlier coordinator of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WorkersBefore {
+    /// There was none, or its workers ended with it: the job goes on from its newest checkpoint.
+    #[default]
+    Gone,
+    /// They may come back: the job goes on where the ledger ends.
+    MayReturn,
 }
 
 impl JobSpec {

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
-use weft_common::id::{JobId, Term, WorkerId};
+use weft_common::id::{JobId, Step, Term, WorkerId};
 use weft_common::ledger::LedgerWriter;
 use weft_common::recipe::Recipe;
 use weft_common::time::Timestamp;
-use weft_common::wire::{Command, DatasetRef, Hello, Refusal, Welcome};
+use weft_common::wire::{Attach, Command, DatasetRef, Hello, Refusal, Welcome};
 
 use crate::data_source::{DataSource, run_data};
 use crate::engine::{Action, Engine, Event, JobTerms, Limits, Notice, SubmitRefusal};
@@ -51,7 +51,7 @@ pub(crate) enum Message {
     },
     /// A worker opens its session.
     Attach {
-        worker: WorkerId,
+        attach: Box<Attach>,
         outbox: mpsc::Sender<Command>,
     },
     /// A job is handed in.
@@ -83,7 +83,7 @@ pub(crate) struct Driver {
     inbox: mpsc::Receiver<Message>,
     /// For what the driver starts itself.
     sender: mpsc::Sender<Message>,
-    sessions: HashMap<WorkerId, mpsc::Sender<Command>>,
+    sessions: HashMap<WorkerId, Session>,
     data: Arc<dyn DataSource>,
     job: Option<JobIo>,
     notices: broadcast::Sender<Notice>,
@@ -91,6 +91,12 @@ pub(crate) struct Driver {
     dataset: watch::Sender<Option<DatasetRef>>,
     started: Instant,
     ticks: Interval,
+}
+
+/// The way to a worker.
+struct Session {
+    number: u32,
+    outbox: mpsc::Sender<Command>,
 }
 
 /// The present job's disk.
@@ -175,13 +181,27 @@ impl Driver {
             Message::Register { hello, ip, reply } => {
                 (Event::Registered { hello, ip }, Owed::Hello(reply))
             }
-            Message::Attach { worker, outbox } => {
-                self.sessions.insert(worker, outbox);
-                (Event::Attached(worker), Owed::Nothing)
-            }
+            Message::Attach { attach, outbox } => (self.attach(*attach, outbox), Owed::Nothing),
             Message::Submit { job, reply } => return self.submit(*job, reply),
         };
         self.feed(event, &mut owed)
+    }
+
+    /// The newest session of a worker is the one that is talked to.
+    fn attach(&mut self, attach: Attach, outbox: mpsc::Sender<Command>) -> Event {
+        let (worker, number) = (attach.worker, attach.session);
+        let newest = self
+            .sessions
+            .get(&worker)
+            .is_none_or(|own| own.number < number);
+        if newest {
+            self.sessions.insert(worker, Session { number, outbox });
+        }
+        Event::Attached {
+            worker,
+            session: number,
+            holding: attach.holding.map(Box::new),
+        }
     }
 
     fn submit(
@@ -242,8 +262,16 @@ impl Driver {
                 let step = record.step;
                 let taken = self.job.as_ref().is_some_and(|io| io.ledger.append(record));
                 if !taken {
-                    let message = "the ledger's thread has ended".to_owned();
-                    self.later(Event::LedgerFailed { job, step, message });
+                    self.ledger_ended(job, step);
+                }
+            }
+            Action::RewindLedger { job, first_step } => {
+                let taken = self
+                    .job
+                    .as_ref()
+                    .is_some_and(|io| io.ledger.rewind(first_step));
+                if !taken {
+                    self.ledger_ended(job, first_step);
                 }
             }
             Action::Hangup(worker) => {
@@ -259,16 +287,23 @@ impl Driver {
         if let Command::Reject(reject) = &command {
             warn!(worker = %to, round = %reject.round, reason = %reject.reason, "report refused");
         }
-        let Some(outbox) = self.sessions.get(&to) else {
+        let Some(session) = self.sessions.get(&to) else {
             return;
         };
-        if outbox.try_send(command).is_err() {
+        if session.outbox.try_send(command).is_err() {
+            let session = session.number;
             self.sessions.remove(&to);
             self.later(Event::SessionLost {
                 worker: to,
+                session,
                 cause: "it does not read its commands".to_owned(),
             });
         }
+    }
+
+    fn ledger_ended(&self, job: JobId, step: Step) {
+        let message = "the ledger's thread has ended".to_owned();
+        self.later(Event::LedgerFailed { job, step, message });
     }
 
     fn prepare_data(&self, job: JobId) {
@@ -298,6 +333,8 @@ impl Driver {
             | Notice::WorkerGone { .. }
             | Notice::Waiting(_)
             | Notice::EpochFormed(_)
+            | Notice::MemberLost(_)
+            | Notice::RolledBack { .. }
             | Notice::StepCommitted(_)
             | Notice::CheckpointFailed { .. }
             | Notice::Draining(_)
@@ -352,6 +389,15 @@ fn log(notice: &Notice) {
         Notice::EpochFormed(epoch) => {
             info!(epoch = %epoch.epoch, world = epoch.members.len(), "epoch formed");
         }
+        Notice::MemberLost(incident) => warn!(
+            worker = %incident.worker,
+            cause = %incident.cause,
+            step = %incident.step,
+            slots_returned = incident.slots_returned,
+            left = incident.left,
+            "member lost"
+        ),
+        Notice::RolledBack { from, to } => warn!(%from, %to, "back to a checkpoint"),
         Notice::StepCommitted(step) => debug!(
             step = %step.step,
             loss = step.loss,

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use weft_common::id::{JobId, Term};
-use weft_common::ledger::LedgerWriter;
+use weft_common::id::{JobId, Step, Term};
+use weft_common::ledger::{self, Ledger, LedgerWriter};
+use weft_common::wire;
 
-use crate::config::{JobSpec, SubmitError};
+use crate::config::{JobSpec, SubmitError, WorkersBefore};
 use crate::driver::{Message, Published, Submission};
-use crate::engine::{Event, JobOutcome, JobTerms, Notice};
+use crate::engine::{CommittedSum, Continued, Event, JobOutcome, JobTerms, Notice};
 use crate::view::JobView;
 
 /// How long a stopped coordinator waits for peers to close their connections.
@@ -91,19 +92,23 @@ impl CoordinatorHandle {
                 max: *bounds.end(),
             });
         }
-        let terms = JobTerms {
+        let mut terms = JobTerms {
             id: spec.id.clone(),
             recipe_json: spec.recipe.to_json(),
             workers: spec.workers,
             min_workers: *bounds.start(),
+            max_workers: *bounds.end(),
             form_within: spec.form_within,
             save_steps: spec.recipe.training.save_steps,
             checkpoints_dir: spec.checkpoints_dir(),
             on_non_finite: spec.on_non_finite,
             resume: spec.resume.clone(),
+            continued: None,
         };
+        let ledger;
+        (ledger, terms.continued) = self.open_ledger(&spec, terms.checkpointed()).await?;
         Ok(Submission {
-            ledger: self.open_ledger(&spec, &terms).await?,
+            ledger,
             retain: spec.save_total_limit(),
             recipe: spec.recipe,
             terms,
@@ -113,13 +118,22 @@ impl CoordinatorHandle {
     async fn open_ledger(
         &self,
         spec: &JobSpec,
-        terms: &JobTerms,
-    ) -> Result<LedgerWriter, SubmitError> {
-        let (folder, job, term, start) =
-            (spec.ledger_dir(), spec.id.clone(), self.term, terms.start());
+        checkpointed: Step,
+    ) -> Result<(LedgerWriter, Option<Continued>), SubmitError> {
+        let (folder, job, term) = (spec.ledger_dir(), spec.id.clone(), self.term);
+        let workers_before = spec.workers_before;
         let opening = tokio::task::spawn_blocking({
             let folder = folder.clone();
-            move || LedgerWriter::open(&folder, job, term, start)
+            move || match workers_before {
+                WorkersBefore::Gone => {
+                    let writer = LedgerWriter::open(&folder, job, term, checkpointed)?;
+                    Ok((writer, None))
+                }
+                WorkersBefore::MayReturn => {
+                    let (writer, ledger) = LedgerWriter::resume(&folder, job, term)?;
+                    Ok((writer, Some(continued(&ledger))))
+                }
+            }
         });
         let opened = opening.await.map_err(|_| SubmitError::Stopped)?;
         opened.map_err(|source| SubmitError::Ledger { folder, source })
@@ -136,6 +150,11 @@ impl CoordinatorHandle {
         self.tell(Event::CancelRequested(job)).await;
     }
 
+    /// Asks for another number of workers for a job.
+    pub async fn scale(&self, job: JobId, workers: u32) {
+        self.tell(Event::ScaleRequested { job, workers }).await;
+    }
+
     /// Asks the coordinator to end: cancels what runs, dismisses the workers.
     pub async fn request_shutdown(&self, reason: &str) {
         let reason = reason.to_owned();
@@ -145,6 +164,21 @@ impl CoordinatorHandle {
     async fn tell(&self, event: Event) {
         // A driver that has stopped has nothing left to be told.
         let _ = self.inbox.send(Message::Event(event)).await;
+    }
+}
+
+/// Where a ledger ends.
+fn continued(ledger: &Ledger) -> Continued {
+    Continued {
+        committed: ledger.next_step().unwrap_or(Step(0)),
+        last: ledger.last().map(|record| CommittedSum {
+            step: record.step,
+            digest: record.gradient_digest,
+            update: match record.update {
+                ledger::Update::Apply => wire::Update::Apply,
+                ledger::Update::Skip => wire::Update::Skip,
+            },
+        }),
     }
 }
 
@@ -160,6 +194,12 @@ impl JobHandle {
     /// Asks for the job's end: it finishes the step in hand, writes a checkpoint and ends as cancelled.
     pub async fn cancel(&self) {
         self.coordinator.cancel(self.id.clone()).await;
+    }
+
+    /// Asks for another number of workers. Those that are too many are let go without loss, those that are missing are
+    /// taken as they come.
+    pub async fn scale(&self, workers: u32) {
+        self.coordinator.scale(self.id.clone(), workers).await;
     }
 
     /// Waits for the end; `None` where the coordinator stopped before.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use tokio::sync::mpsc;
-use weft_common::id::JobId;
+use weft_common::id::{JobId, Step};
 use weft_common::ledger::{CommitRecord, LedgerWriter};
 
 use crate::driver::Message;
@@ -17,45 +17,63 @@ use crate::engine::Event;
 /// Appends to one job's ledger. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct LedgerThread {
-    records: SyncSender<CommitRecord>,
+    orders: SyncSender<Order>,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+enum Order {
+    /// A record.
+    Append(Box<CommitRecord>),
+    /// A new segment that begins with this step.
+    Rewind(Step),
 }
 
 impl LedgerThread {
     /// Takes over `writer`; each record's fate goes to `inbox`.
     pub(crate) fn start(job: JobId, writer: LedgerWriter, inbox: mpsc::Sender<Message>) -> Self {
-        // A step is appended before the next one begins, so one record is under way at most.
-        let (records, received) = sync_channel(1);
-        thread::spawn(move || append_all(&job, writer, &received, &inbox));
-        Self { records }
+        // A step is appended before the next one begins: a record and a rewind are under way at most.
+        let (orders, received) = sync_channel(2);
+        thread::spawn(move || write_all(&job, writer, &received, &inbox));
+        Self { orders }
     }
 
     /// Hands over a record; false where the thread is gone.
     pub(crate) fn append(&self, record: CommitRecord) -> bool {
-        self.records.try_send(record).is_ok()
+        let order = Order::Append(Box::new(record));
+        self.orders.try_send(order).is_ok()
+    }
+
+    /// Lets the next record be of an earlier step; false where the thread is gone.
+    pub(crate) fn rewind(&self, first_step: Step) -> bool {
+        self.orders.try_send(Order::Rewind(first_step)).is_ok()
     }
 }
 
-fn append_all(
+fn write_all(
     job: &JobId,
     mut writer: LedgerWriter,
-    records: &Receiver<CommitRecord>,
+    orders: &Receiver<Order>,
     inbox: &mpsc::Sender<Message>,
 ) {
-    while let Ok(record) = records.recv() {
-        let step = record.step;
-        let appended = writer.append(&record);
-        let failed = appended.is_err();
-        let event = match appended {
-            Ok(()) => Event::LedgerDurable {
+    while let Ok(order) = orders.recv() {
+        let (step, written) = match &order {
+            Order::Append(record) => (record.step, writer.append(record)),
+            Order::Rewind(step) => (*step, writer.rewind(*step)),
+        };
+        let event = match (&order, written) {
+            (Order::Rewind(_), Ok(())) => continue,
+            (Order::Append(_), Ok(())) => Event::LedgerDurable {
                 job: job.clone(),
                 step,
             },
-            Err(error) => Event::LedgerFailed {
+            (Order::Append(_) | Order::Rewind(_), Err(error)) => Event::LedgerFailed {
                 job: job.clone(),
                 step,
                 message: error.to_string(),
             },
         };
+        let failed = matches!(event, Event::LedgerFailed { .. });
         let heard = inbox.blocking_send(Message::Event(event)).is_ok();
         if failed || !heard {
             return;

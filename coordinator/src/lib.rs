@@ -16,11 +16,11 @@ mod server;
 mod term;
 mod view;
 
-pub use config::{BindError, CoordinatorConfig, JobSpec, SubmitError};
+pub use config::{BindError, CoordinatorConfig, JobSpec, SubmitError, WorkersBefore};
 pub use data_source::{DataSource, PreparedData};
 pub use engine::{
-    EpochReport, FailReason, JobOutcome, Limits, Notice, OnNonFinite, StepReport, StepTiming,
-    SubmitRefusal, WaitReason, WorkerName,
+    EpochReport, FailReason, Incident, JobOutcome, Limits, Notice, OnNonFinite, StepReport,
+    StepTiming, SubmitRefusal, WaitReason, WorkerName,
 };
 pub use handle::{CoordinatorHandle, JobHandle, Notices, RunningCoordinator};
 pub use recipe_data::RecipeData;

@@ -4,8 +4,6 @@
     reason = "this is the driver's side of the crate, not the engine"
 )]
 
-use std::time::Duration;
-
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
@@ -39,7 +37,6 @@ impl Coordinator {
             .map_err(unavailable)?;
         let addr = listener.local_addr().map_err(unavailable)?;
         let term = next_term(&config.state_dir)?;
-        let dead_after = config.limits.dead_after;
         let channel = mpsc::channel(INBOX);
         let inbox = channel.0.clone();
         let (driver, published) = Driver::new(term, config.limits, config.data, channel);
@@ -49,7 +46,7 @@ impl Coordinator {
             term,
         };
         let (stopped, stop) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, handle.clone(), dead_after, stop));
+        let server = tokio::spawn(serve(listener, handle.clone(), stop));
         let driver = tokio::spawn(async move {
             driver.run().await;
             drop(stopped);
@@ -64,21 +61,14 @@ impl Coordinator {
     }
 }
 
-/// Serves until the driver has stopped. A peer that is asked for a sign of life every third of `dead_after` and given up
-/// two thirds later is noticed in time.
-async fn serve(
-    listener: TcpListener,
-    handle: CoordinatorHandle,
-    dead_after: Duration,
-    stop: oneshot::Receiver<()>,
-) {
+/// Serves until the driver has stopped. Connections are not asked for signs of life: workers send heartbeats, and the
+/// engine, unlike a connection, knows when it was the coordinator itself that slept.
+async fn serve(listener: TcpListener, handle: CoordinatorHandle, stop: oneshot::Receiver<()>) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<WorkersServer<WorkersService>>().await;
     health.set_serving::<ControlServer<ControlService>>().await;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
-        .http2_keepalive_interval(Some(dead_after / 3))
-        .http2_keepalive_timeout(Some(dead_after * 2 / 3))
         .add_service(health_service)
         .add_service(WorkersServer::new(WorkersService::new(handle.clone())))
         .add_service(ControlServer::new(ControlService::new(handle)))

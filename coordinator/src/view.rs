@@ -53,23 +53,17 @@ impl JobView {
         };
         match &job.state {
             JobState::Preparing => blank,
-            JobState::Forming(forming) => Self {
-                phase: JobPhase::Forming,
-                total_steps: forming.total_steps(),
-                ..blank
-            },
-            JobState::Running(running) => Self {
-                phase: JobPhase::Running,
-                committed_steps: running.committed().0,
-                total_steps: running.data.total_steps(),
-                members: running.members.world_u32(),
-                ..blank
-            },
-            JobState::Draining(draining) => Self {
-                phase: JobPhase::Draining,
-                committed_steps: draining.next_step.0,
-                total_steps: draining.data.total_steps(),
-                members: draining.members.world_u32(),
+            JobState::Active(run) => Self {
+                phase: if run.is_closing() || run.drain.is_some() {
+                    JobPhase::Draining
+                } else if run.is_short(&job.terms) {
+                    JobPhase::Forming
+                } else {
+                    JobPhase::Running
+                },
+                committed_steps: run.committed.0,
+                total_steps: run.data.total_steps(),
+                members: u32::try_from(run.live().len()).unwrap_or(u32::MAX),
                 ..blank
             },
             JobState::Ended(outcome) => Self {

@@ -81,10 +81,11 @@ fn a_coordinator_refuses_a_worker_of_another_version_and_says_both() {
     let hello = Hello {
         incarnation: "019347a0-0000-7000-8000-000000000001".to_owned(),
         weft_version: "0.0.1".to_owned(),
-        protocol_version: 1,
+        protocol_version: weft_common::wire::PROTOCOL_VERSION,
         host: "elsewhere".to_owned(),
         device: "cpu".to_owned(),
         memory_bytes: 0,
+        session: 0,
     };
 
     let runtime = tokio::runtime::Runtime::new().unwrap();

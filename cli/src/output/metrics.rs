@@ -76,8 +76,22 @@ impl Metrics {
 
     /// Appends one step.
     pub(crate) fn push(&mut self, record: StepRecord) -> io::Result<()> {
+        let told = self
+            .records
+            .last()
+            .is_some_and(|last| last.step >= record.step);
+        if told {
+            // An earlier coordinator told of this step already.
+            return Ok(());
+        }
         write_line(&mut self.file, &record)?;
         self.records.push(record);
+        Ok(())
+    }
+
+    /// Goes back to where `committed` steps are: the later ones happen again.
+    pub(crate) fn rewind(&mut self, path: &Path, committed: u64) -> io::Result<()> {
+        *self = Self::resume(path, committed)?;
         Ok(())
     }
 

@@ -75,11 +75,8 @@ fn exit_of(reason: &FailReason) -> Exit {
         }
         FailReason::Ledger { .. } => Exit::Environment,
         FailReason::NotEnoughWorkers { .. }
-        | FailReason::NotConnected { .. }
-        | FailReason::WorkerLost { .. }
-        | FailReason::WorkerLeft { .. }
+        | FailReason::Unreachable { .. }
         | FailReason::Disagreement { .. }
-        | FailReason::WrongStep { .. }
         | FailReason::NonFinite { .. } => Exit::Job,
     }
 }

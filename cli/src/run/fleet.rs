@@ -2,9 +2,9 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -16,28 +16,44 @@ use crate::output::memory::Resident;
 /// Lines of a dead worker's log that are shown.
 const TAIL_LINES: usize = 12;
 
+/// A worker that lived longer was not started in vain.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+
+/// Workers that end within a short life, one after another, before the run gives up: whatever ends them is not chance.
+const SHORT_LIVES: u32 = 5;
+
+/// The first pause before a worker is replaced; each short life doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 /// What to start.
 #[derive(Debug)]
-pub(super) struct FleetSpec<'a> {
+pub(super) struct FleetSpec {
     /// `http://host:port` of the coordinator.
-    pub(super) coordinator: &'a str,
+    pub(super) coordinator: String,
     /// How many.
     pub(super) workers: u32,
     /// Compute threads of each.
     pub(super) threads: usize,
     /// Folder of the logs.
-    pub(super) logs: &'a Path,
+    pub(super) logs: PathBuf,
     /// Folder of prepared datasets.
-    pub(super) cache: &'a Path,
+    pub(super) cache: PathBuf,
 }
 
 /// The running worker processes.
 #[derive(Debug)]
-pub(super) struct Fleet(Vec<Member>);
+pub(super) struct Fleet {
+    /// What to start; nothing where workers come by themselves.
+    spec: Option<FleetSpec>,
+    members: Vec<Member>,
+    /// Short lives since the last longer one.
+    short_lives: u32,
+}
 
 #[derive(Debug)]
 struct Member {
     number: u32,
+    since: Instant,
     child: Child,
     log: PathBuf,
     /// A worker ends when its standard input does: however this process ends, the system closes it.
@@ -47,30 +63,57 @@ struct Member {
 /// A worker process that ended.
 #[derive(Debug)]
 pub(super) struct Exited {
-    number: u32,
+    /// Which worker, from 1.
+    pub(super) number: u32,
     pid: Option<u32>,
+    lived: Duration,
     status: io::Result<ExitStatus>,
     log: PathBuf,
 }
 
 impl Fleet {
     /// Starts all workers.
-    pub(super) fn spawn(spec: &FleetSpec<'_>) -> io::Result<Self> {
-        (1..=spec.workers)
-            .map(|number| Member::spawn(spec, number))
-            .collect::<io::Result<Vec<_>>>()
-            .map(Self)
+    pub(super) fn spawn(spec: FleetSpec) -> io::Result<Self> {
+        let members = (1..=spec.workers).map(|number| Member::spawn(&spec, number));
+        Ok(Self {
+            members: members.collect::<io::Result<_>>()?,
+            spec: Some(spec),
+            short_lives: 0,
+        })
     }
 
     /// No worker process: workers come by themselves.
     pub(super) fn none() -> Self {
-        Self(Vec::new())
+        Self {
+            spec: None,
+            members: Vec::new(),
+            short_lives: 0,
+        }
+    }
+
+    /// How long to wait before the worker that `exited` is replaced; `None` where that makes no sense any more.
+    pub(super) fn pause(&mut self, exited: &Exited) -> Option<Duration> {
+        if exited.lived >= SHORT_LIFE {
+            self.short_lives = 0;
+            return Some(FIRST_PAUSE);
+        }
+        self.short_lives += 1;
+        let doubled = FIRST_PAUSE * 2_u32.saturating_pow(self.short_lives - 1);
+        (self.short_lives < SHORT_LIVES).then_some(doubled)
+    }
+
+    /// Starts another worker in the place of one that ended.
+    pub(super) fn replace(&mut self, number: u32) -> io::Result<()> {
+        if let Some(spec) = &self.spec {
+            self.members.push(Member::spawn(spec, number)?);
+        }
+        Ok(())
     }
 
     /// Resident memory of all workers together, now and at its highest; `None` where there are none here.
     pub(super) fn memory(&self) -> Option<Resident> {
         let each = self
-            .0
+            .members
             .iter()
             .filter_map(|member| Resident::of(member.child.id()?));
         each.reduce(|sum, one| Resident {
@@ -79,12 +122,15 @@ impl Fleet {
         })
     }
 
-    /// Waits until a worker ends; forever where there is none.
+    /// Waits until a worker ends, and forgets it; forever where there is none.
     pub(super) async fn next_exit(&mut self) -> Exited {
-        let exits: FuturesUnordered<_> = self.0.iter_mut().map(Member::exit).collect();
+        let exits: FuturesUnordered<_> = self.members.iter_mut().map(Member::exit).collect();
         let first = exits.into_future().await.0;
         match first {
-            Some(exited) => exited,
+            Some(exited) => {
+                self.members.retain(|member| member.number != exited.number);
+                exited
+            }
             None => std::future::pending().await,
         }
     }
@@ -94,7 +140,7 @@ impl Fleet {
     pub(super) async fn stop(mut self, grace: Duration) -> Option<Exited> {
         let all = async {
             let mut bad = None;
-            for member in &mut self.0 {
+            for member in &mut self.members {
                 let exited = member.exit().await;
                 bad = bad.or((!exited.is_success()).then_some(exited));
             }
@@ -103,7 +149,7 @@ impl Fleet {
         if let Ok(bad) = timeout(grace, all).await {
             return bad;
         }
-        for member in &mut self.0 {
+        for member in &mut self.members {
             // One that ended meanwhile cannot be killed, which is fine.
             let _ = member.child.kill().await;
         }
@@ -112,13 +158,19 @@ impl Fleet {
 }
 
 impl Exited {
+    /// Who ended and how, in a few words.
+    pub(super) fn headline(&self) -> String {
+        let text = self.to_string();
+        text.split(';').next().unwrap_or_default().to_owned()
+    }
+
     fn is_success(&self) -> bool {
         self.status.as_ref().is_ok_and(ExitStatus::success)
     }
 }
 
 impl Member {
-    fn spawn(spec: &FleetSpec<'_>, number: u32) -> io::Result<Self> {
+    fn spawn(spec: &FleetSpec, number: u32) -> io::Result<Self> {
         let log = spec.logs.join(format!("worker-{number}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -127,11 +179,11 @@ impl Member {
                 "worker",
                 "--until-stdin-closes",
                 "--coordinator",
-                spec.coordinator,
+                &spec.coordinator,
             ])
             .args(["--threads", &spec.threads.to_string()])
             .arg("--cache")
-            .arg(spec.cache)
+            .arg(&spec.cache)
             .stdin(Stdio::piped())
             .stdout(file.try_clone()?)
             .stderr(file)
@@ -141,6 +193,7 @@ impl Member {
         let mut child = command.spawn()?;
         Ok(Self {
             number,
+            since: Instant::now(),
             _alive: child.stdin.take(),
             child,
             log,
@@ -149,10 +202,12 @@ impl Member {
 
     async fn exit(&mut self) -> Exited {
         let pid = self.child.id();
+        let status = self.child.wait().await;
         Exited {
             number: self.number,
             pid,
-            status: self.child.wait().await,
+            lived: self.since.elapsed(),
+            status,
             log: self.log.clone(),
         }
     }
@@ -197,6 +252,7 @@ mod tests {
         let exited = Exited {
             number: 2,
             pid: Some(77),
+            lived: Duration::from_secs(1),
             status: Ok(ExitStatus::default()),
             log,
         };

@@ -1,18 +1,14 @@
 //! Follows a job from its start to its end: notices, requests to stop, workers that end.
 
-use std::time::Duration;
+use std::collections::VecDeque;
 
 use tokio::time::{Instant, sleep_until};
 use weft_coordinator::{JobHandle, JobOutcome, Notice, Notices};
 
-use super::fleet::{Exited, Fleet};
+use super::fleet::Fleet;
 use super::observer::Observer;
 use crate::exit::{Exit, Failure};
 use crate::signals::StopSignals;
-
-/// How long the coordinator may take to notice that a worker of this machine ended. It has its own, shorter deadline for
-/// the session; a worker that ends before it opens one is noticed only here.
-const NOTICE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is followed.
 #[derive(Debug)]
@@ -27,7 +23,8 @@ pub(super) struct Subject<'a> {
     pub(super) signals: &'a mut StopSignals,
 }
 
-/// Follows the job to its end. A first request to stop drains it, a second one gives up at once.
+/// Follows the job to its end. A first request to stop drains it, a second one gives up at once. A worker process of this
+/// machine that ends is replaced.
 pub(super) async fn follow(
     subject: Subject<'_>,
     observer: &mut Observer,
@@ -38,9 +35,8 @@ pub(super) async fn follow(
         fleet,
         signals,
     } = subject;
-    let mut exited: Option<Exited> = None;
     let mut stopping = false;
-    let mut deadline = None;
+    let mut replacements: VecDeque<(Instant, u32)> = VecDeque::new();
     loop {
         tokio::select! {
             notice = notices.next() => {
@@ -60,21 +56,27 @@ pub(super) async fn follow(
                 observer.say(&format!("{signal}: finishing the step and writing a checkpoint; again to stop at once"));
                 job.cancel().await;
             }
-            one = fleet.next_exit(), if exited.is_none() => {
-                exited = Some(one);
-                deadline = Some(Instant::now() + NOTICE_WITHIN);
+            exited = fleet.next_exit() => {
+                let Some(pause) = fleet.pause(&exited) else {
+                    return Err(Failure::new(Exit::Job, format_args!("workers end again and again: {exited}")));
+                };
+                observer.say(&format!("{}; another one is started", exited.headline()));
+                replacements.push_back((Instant::now() + pause, exited.number));
             }
-            () = until(deadline) => {
-                let text = exited.map(|one| one.to_string()).unwrap_or_default();
-                return Err(Failure::new(Exit::Job, text));
+            () = until(replacements.front()) => {
+                if let Some((_, number)) = replacements.pop_front() {
+                    fleet.replace(number).map_err(|error| {
+                        Failure::new(Exit::Environment, format_args!("cannot start a worker process: {error}"))
+                    })?;
+                }
             }
         }
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
+async fn until(next: Option<&(Instant, u32)>) {
+    match next {
+        Some((at, _)) => sleep_until(*at).await,
         None => std::future::pending().await,
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_common::id::{JobId, Step};
+use weft_common::ledger::job_of;
 use weft_common::recipe::GradientCheckpointing;
 use weft_common::storage::write_atomic;
 use weft_common::wire::CheckpointRef;
 use weft_coordinator::{
-    Coordinator, CoordinatorConfig, JobSpec, Limits, OnNonFinite, RunningCoordinator,
+    Coordinator, CoordinatorConfig, JobSpec, Limits, OnNonFinite, RunningCoordinator, WorkersBefore,
 };
 
 use super::dataset::Dataset;
@@ -27,6 +28,8 @@ use crate::signals::StopSignals;
 
 /// How long to wait for workers: those of other machines may still be loading the model.
 const FORM_WITHIN: Duration = Duration::from_secs(600);
+/// How long a final checkpoint that fails is tried again, where someone waits at the terminal.
+const SAVE_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 /// How long dismissed workers may take to end.
 const WORKERS_END_WITHIN: Duration = Duration::from_secs(10);
 
@@ -80,7 +83,8 @@ impl Job {
         let mut observer = Observer::new(
             self.facts(committed),
             self.ready.folder.clone(),
-            committed.0,
+            // What the ledger has beyond the checkpoint may still count.
+            self.former().map_or(committed.0, |_| u64::MAX),
         )
         .map_err(environment)?;
         let submitted = coordinator.handle.submit(self.spec()).await;
@@ -102,9 +106,10 @@ impl Job {
     fn open_folder(&self) -> Result<FolderLock, Failure> {
         let Ready { folder, .. } = &self.ready;
         // Without a checkpoint there is nothing to go on from, and what an earlier run left would only be in the way.
-        let existing = match (self.ready.existing, &self.ready.checkpoint) {
-            (Existing::Resume, None) => Existing::Overwrite,
-            (existing, _) => existing,
+        let started = self.ready.checkpoint.is_some() || self.former().is_some();
+        let existing = match self.ready.existing {
+            Existing::Resume if !started => Existing::Overwrite,
+            existing => existing,
         };
         let lock = folder.open(existing).map_err(environment)?;
         let recipe = self.ready.preflight.recipe.to_json();
@@ -118,7 +123,10 @@ impl Job {
             state_dir: self.ready.folder.coordinator(),
             data: Arc::new(Dataset::of(&self.ready.preflight.prepared).map_err(environment)?),
             limits: match self.place.embedded_threads {
-                Some(_) => Limits::one_machine(),
+                Some(_) => Limits {
+                    save_again_within: SAVE_AGAIN_WITHIN,
+                    ..Limits::default()
+                },
                 None => Limits::default(),
             },
         };
@@ -140,15 +148,31 @@ impl Job {
             next_step: at.manifest.meta.step,
         });
         let resumed = checkpoint.as_ref().map(|at| at.manifest.meta.job.clone());
+        let former = self.former();
+        let workers_before = match former {
+            Some(_) => WorkersBefore::MayReturn,
+            None => WorkersBefore::Gone,
+        };
         JobSpec {
-            id: resumed.unwrap_or_else(JobId::generate),
+            id: resumed.or(former).unwrap_or_else(JobId::generate),
             recipe: preflight.recipe.clone(),
             workers: self.ready.workers,
             form_within: FORM_WITHIN,
             output_dir: self.ready.folder.root().to_owned(),
             resume,
+            workers_before,
             on_non_finite: OnNonFinite::default(),
         }
+    }
+
+    /// The job that an earlier coordinator ran in this folder, where its workers may have outlived it: those of this
+    /// machine end with it.
+    fn former(&self) -> Option<JobId> {
+        let resumes = self.ready.existing == Existing::Resume;
+        if !resumes || self.place.embedded_threads.is_some() {
+            return None;
+        }
+        job_of(&self.ready.folder.ledger()).ok().flatten()
     }
 
     fn start_workers(&self, coordinator: &RunningCoordinator) -> Result<Fleet, Failure> {
@@ -156,13 +180,13 @@ impl Job {
             return Ok(Fleet::none());
         };
         let spec = FleetSpec {
-            coordinator: &format!("http://{}", coordinator.addr),
+            coordinator: format!("http://{}", coordinator.addr),
             workers: self.ready.workers,
             threads,
-            logs: &self.ready.folder.logs(),
-            cache: &self.ready.cache,
+            logs: self.ready.folder.logs(),
+            cache: self.ready.cache.clone(),
         };
-        Fleet::spawn(&spec)
+        Fleet::spawn(spec)
             .map_err(|error| environment(format_args!("cannot start worker processes: {error}")))
     }
 

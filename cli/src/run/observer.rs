@@ -63,7 +63,22 @@ impl Observer {
             self.peak_bytes = self.peak_bytes.max(resident.peak_bytes);
         }
         match notice {
-            Notice::EpochFormed(epoch) => self.begin(epoch, resident),
+            Notice::EpochFormed(epoch) if self.progress.is_none() => self.begin(epoch, resident),
+            Notice::EpochFormed(epoch) => {
+                let (number, world) = (epoch.epoch, epoch.members.len());
+                self.say(&format!(
+                    "epoch {number}: {world} workers, step {} goes on",
+                    epoch.step.next()
+                ));
+            }
+            Notice::MemberLost(incident) => self.say(&incident.to_string()),
+            Notice::RolledBack { from, to } => {
+                self.say(&format!(
+                    "warning: no worker holds the state after step {from} any more; back to the checkpoint after step {to}"
+                ));
+                let path = self.folder.metrics();
+                return self.metrics.rewind(&path, to.0);
+            }
             Notice::StepCommitted(step) => return self.step(step),
             // This run's own workers are on their way already.
             Notice::Waiting(_) if resident.is_some() => {}

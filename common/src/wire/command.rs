@@ -13,17 +13,23 @@ use crate::plan::SlotPlan;
 pub enum Command {
     /// Load the job.
     Prepare(Prepare),
-    /// Connect to these peers.
+    /// A new membership.
     FormEpoch(FormEpoch),
+    /// Copy a member's state.
+    FetchState(FetchState),
+    /// Go back to a checkpoint.
+    Restore(Restore),
     /// Compute these micro-batches.
     Lease(Lease),
+    /// What becomes of a staged micro-batch.
+    Settle(Settle),
     /// All micro-batches are accepted: sum the accumulators.
     Seal(Round),
     /// The step is durable: apply it.
     Commit(Commit),
     /// Write the state.
     TakeCheckpoint(TakeCheckpoint),
-    /// A report was refused: drop the accumulator of that round.
+    /// A report was refused.
     Reject(Reject),
     /// The job is over for this worker, which returns to standby.
     EndJob(EndJob),
@@ -34,7 +40,7 @@ pub enum Command {
     },
 }
 
-/// Load the job: dataset, base model, state.
+/// Load the job: dataset, base model, state. A worker that holds it already only says what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepare {
     /// The job; the epoch is 0 before the first one was formed.
@@ -78,15 +84,37 @@ pub struct CheckpointRef {
     pub next_step: Step,
 }
 
-/// Connect to these peers.
+/// A new membership. Its members connect to each other when they first have something to sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormEpoch {
     /// The new membership.
     pub membership: Membership,
     /// Its members; `members[i].rank` is `i`.
     pub members: Vec<Member>,
-    /// The step that it starts with.
+    /// The step that it starts with, which the worker's state stands before.
     pub step: Step,
+    /// Whether what the worker's accumulator holds of this step counts; otherwise it drops it, with all older grants.
+    pub keep: bool,
+}
+
+/// Copy the committed state of a member, then say what is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchState {
+    /// The membership that the source is a member of.
+    pub membership: Membership,
+    /// The member.
+    pub source: WorkerId,
+    /// Where it serves its state.
+    pub address: SocketAddr,
+}
+
+/// Go back to a checkpoint, or to the beginning where there is none, then say what is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    /// The job.
+    pub membership: Membership,
+    /// The checkpoint.
+    pub checkpoint: Option<CheckpointRef>,
 }
 
 /// One member of an epoch.
@@ -118,6 +146,28 @@ pub struct LeasedSlot {
     pub lease: LeaseId,
     /// The micro-batch.
     pub plan: SlotPlan,
+    /// Whether the gradient stays beside the accumulator until [`Settle`] says what becomes of it.
+    pub staged: bool,
+}
+
+/// What becomes of a staged micro-batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settle {
+    /// The attempt.
+    pub round: Round,
+    /// The grant.
+    pub lease: LeaseId,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// What becomes of a staged micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts: it is added to the accumulator.
+    Merge,
+    /// Another worker's counts: it is forgotten, computed or not.
+    Discard,
 }
 
 /// The step is durable.
@@ -127,8 +177,6 @@ pub struct Commit {
     pub round: Round,
     /// What happens to its sum.
     pub update: Update,
-    /// The first grants of the next step.
-    pub next: Option<Lease>,
 }
 
 /// What happens to the summed gradient of a committed step.
@@ -179,6 +227,8 @@ pub enum RejectReason {
     Phase,
     /// The sender is no member.
     Member,
+    /// Its figures are not those of the plan.
+    Outcome,
 }
 
 impl fmt::Display for RejectReason {
@@ -192,6 +242,7 @@ impl fmt::Display for RejectReason {
             Self::Slot => "of a slot that was accepted before",
             Self::Phase => "not expected now",
             Self::Member => "from a worker that is no member",
+            Self::Outcome => "with figures that are not the plan's",
         })
     }
 }

@@ -3,6 +3,7 @@
 mod command;
 mod event;
 mod hello;
+mod holding;
 mod shared;
 #[cfg(test)]
 mod tests;

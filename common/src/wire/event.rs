@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::{CheckpointRef, EngineInfo, ErrorKind, Membership, Round, SlotOutcome, SumHealth};
-use crate::id::{Digest, LeaseId, SlotId, Step};
+use crate::id::{Digest, LeaseId, SlotId, Step, WorkerId};
 
 /// What a worker reports over its session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Sign of life.
     Heartbeat(Heartbeat),
-    /// The engine is loaded, the state restored, the ring's port open.
-    Prepared(Prepared),
-    /// The worker is connected to its peers.
-    EpochReady(Membership),
-    /// A micro-batch is computed and added to the worker's accumulator.
+    /// The engine is loaded, the state restored or copied, the ports open.
+    Prepared(Holding),
+    /// The worker could not copy the state of a peer; it still holds what it held.
+    SyncFailed(SyncFailed),
+    /// A micro-batch is computed; it is in the worker's accumulator, or staged beside it where its grant says so.
     SlotDone(SlotDone),
     /// The members' accumulators are summed.
     Reduced(ReducedReport),
@@ -42,10 +42,10 @@ pub struct Heartbeat {
     pub peak_resident_bytes: u64,
 }
 
-/// A worker that could become a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
-    /// Answers the command of this membership.
+/// What a worker holds of a job; with it, the worker could become a member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Holding {
+    /// The newest membership that the worker heard of.
     pub membership: Membership,
     /// The step that the state stands before.
     pub next_step: Step,
@@ -53,6 +53,41 @@ pub struct Prepared {
     pub engine: EngineInfo,
     /// Port where peers reach the worker's ring.
     pub ring_port: u16,
+    /// Port where peers fetch the worker's state.
+    pub peer_port: u16,
+    /// Micro-batches of `next_step` that are in the accumulator, no others.
+    pub slots: Vec<HeldSlot>,
+    /// The reduced sum of `next_step`, where the worker has it.
+    pub sum: Option<HeldSum>,
+}
+
+/// A micro-batch in an accumulator.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldSlot {
+    /// Which.
+    pub slot: SlotId,
+    /// What came out.
+    pub outcome: SlotOutcome,
+}
+
+/// A reduced sum that waits for its commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldSum {
+    /// Digest of the summed integers.
+    pub digest: Digest,
+    /// What the reserved elements say.
+    pub health: SumHealth,
+}
+
+/// A state that could not be copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncFailed {
+    /// Answers the command of this membership.
+    pub membership: Membership,
+    /// Whom the worker asked.
+    pub source: WorkerId,
+    /// What failed, the values, the remedy.
+    pub message: String,
 }
 
 /// A computed micro-batch.
@@ -133,4 +168,6 @@ pub struct WorkerFailed {
     pub kind: ErrorKind,
     /// What failed, the values, the remedy.
     pub message: String,
+    /// The peer that could not be reached, where that is what failed.
+    pub suspect: Option<WorkerId>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Holding;
 use crate::id::{Term, WorkerId};
 
 /// A worker process introduces itself.
@@ -13,8 +14,23 @@ pub struct Hello {
     pub weft_version: String,
     /// The worker's version of the protocol.
     pub protocol_version: u32,
+    /// Sessions that this process opened before; one that comes back counts on from the last.
+    pub session: u32,
     /// What people want to know of it.
     pub facts: WorkerFacts,
+}
+
+/// The first event of a session: names it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attach {
+    /// This process start.
+    pub worker: WorkerId,
+    /// The coordinator's incarnation, from its [`Welcome`].
+    pub term: Term,
+    /// The session that [`Hello`] named.
+    pub session: u32,
+    /// What the worker holds of a job, if it comes back with one.
+    pub holding: Option<Holding>,
 }
 
 /// What people want to know of a worker.
@@ -60,11 +76,13 @@ pub enum Refusal {
         /// The coordinator's.
         coordinator: u32,
     },
-    /// The same incarnation registered before.
-    #[error("worker {worker} registered before; restart the worker process")]
+    /// The same session of the same incarnation registered before.
+    #[error("session {session} of worker {worker} registered before; restart the worker process")]
     Duplicate {
         /// The incarnation.
         worker: WorkerId,
+        /// The session.
+        session: u32,
     },
     /// As many workers as the coordinator can hold.
     #[error("coordinator holds {limit} workers, its limit; stop some or start another coordinator")]

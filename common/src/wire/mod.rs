@@ -10,15 +10,16 @@ mod hello;
 mod report;
 
 pub use command::{
-    CheckpointRef, Command, Commit, DatasetFile, DatasetRef, EndJob, FormEpoch, Lease, LeasedSlot,
-    Member, Prepare, Reject, RejectReason, TakeCheckpoint, Update,
+    CheckpointRef, Command, Commit, DatasetFile, DatasetRef, EndJob, FetchState, FormEpoch, Lease,
+    LeasedSlot, Member, Prepare, Reject, RejectReason, Restore, Settle, TakeCheckpoint, Update,
+    Verdict,
 };
 pub use convert::{WireError, register_reply, registered};
 pub use event::{
-    AppliedReport, CheckpointFailed, CheckpointWritten, Event, Heartbeat, Prepared, ReducedReport,
-    SlotDone, WorkerFailed,
+    AppliedReport, CheckpointFailed, CheckpointWritten, Event, Heartbeat, HeldSlot, HeldSum,
+    Holding, ReducedReport, SlotDone, SyncFailed, WorkerFailed,
 };
-pub use hello::{Hello, Refusal, Welcome, WorkerFacts};
+pub use hello::{Attach, Hello, Refusal, Welcome, WorkerFacts};
 pub use report::{EngineInfo, ErrorKind, MemoryReport, SlotOutcome, SumHealth};
 
 use std::fmt;
@@ -26,7 +27,7 @@ use std::fmt;
 use crate::id::{Epoch, JobId, Step, Term};
 
 /// Version of the protocol; both sides must speak the same one.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// weft's version; both sides must run the same one, since both compute the same trajectory.
 pub const WEFT_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -9,8 +9,8 @@ use weft_common::wire::{
     Welcome,
 };
 
-use super::forming::WaitReason;
-use super::outcome::{JobOutcome, WorkerName};
+use super::outcome::{JobOutcome, LossCause, WorkerName};
+use super::run::WaitReason;
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,14 @@ pub enum Action {
         job: JobId,
         /// What is committed.
         record: CommitRecord,
+    },
+    /// Open a new segment of the ledger whose first record will be of this step: what was committed from there on is
+    /// about to be computed again.
+    RewindLedger {
+        /// Of which job.
+        job: JobId,
+        /// The step.
+        first_step: Step,
     },
     /// End a worker's session.
     Hangup(WorkerId),
@@ -93,8 +101,17 @@ pub enum Notice {
     },
     /// The job waits.
     Waiting(WaitReason),
-    /// The members are connected; step `step` begins.
+    /// The members are known; step `step` begins or goes on.
     EpochFormed(EpochReport),
+    /// A member is gone, and the job goes on without it.
+    MemberLost(Incident),
+    /// Nobody holds the newest state any more: the job goes back to a checkpoint.
+    RolledBack {
+        /// As many steps were committed.
+        from: Step,
+        /// As many steps are, now.
+        to: Step,
+    },
     /// A step is committed and applied.
     StepCommitted(StepReport),
     /// A checkpoint is complete.
@@ -117,6 +134,38 @@ pub enum Notice {
     Draining(String),
     /// The job is over.
     Ended(JobOutcome),
+}
+
+/// A member that is gone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    /// Which.
+    pub worker: WorkerName,
+    /// Why.
+    pub cause: LossCause,
+    /// The step in hand.
+    pub step: Step,
+    /// Micro-batches of that step that others compute again.
+    pub slots_returned: usize,
+    /// Members that are left.
+    pub left: usize,
+}
+
+impl std::fmt::Display for Incident {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (worker, cause, step) = (&self.worker, &self.cause, self.step.next());
+        write!(f, "lost {worker} in step {step}: {cause}; ")?;
+        match self.slots_returned {
+            0 => write!(f, "nothing is computed again")?,
+            1 => write!(f, "1 micro-batch is computed again")?,
+            many => write!(f, "{many} micro-batches are computed again")?,
+        }
+        match self.left {
+            0 => write!(f, ", no worker is left"),
+            1 => write!(f, ", 1 worker goes on"),
+            left => write!(f, ", {left} workers go on"),
+        }
+    }
 }
 
 /// A formed membership.

@@ -1,106 +1,79 @@
 //! The last committed step, until every member has applied it.
 
+use std::collections::BTreeSet;
+
 use weft_common::id::{Digest, WorkerId};
 use weft_common::wire::{AppliedReport, RejectReason};
 
-use super::action::{Notice, StepReport};
+use super::action::StepReport;
 use super::ballot::{Ballot, BallotVerdict};
-use super::context::Context;
-use super::members::Members;
-use super::outcome::{Compared, FailReason};
 
 /// A committed step that members are applying.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applying {
     /// What people will be told of it.
-    report: StepReport,
+    pub report: StepReport,
+    /// Members that have not said yet that they did.
+    awaited: BTreeSet<WorkerId>,
     /// Digests of the state afterwards.
     ballot: Ballot,
 }
 
-/// What follows from a member's report.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AppliedVerdict {
-    /// Members are missing.
-    Open(Applying),
-    /// All are in the same state.
-    Agreed(Digest),
-    /// They are not.
-    Split(FailReason),
-}
-
 impl Applying {
-    /// Waits for all members; the report lacks what only they know.
+    /// Waits for these members; the report lacks what only they know.
     #[must_use]
-    pub fn new(report: StepReport) -> Self {
+    pub fn new(report: StepReport, members: &[WorkerId]) -> Self {
         Self {
             report,
+            awaited: members.iter().copied().collect(),
             ballot: Ballot::default(),
         }
     }
 
-    /// Whether `worker` has applied.
+    /// Whether a worker has still to apply.
     #[must_use]
-    pub fn has(&self, worker: WorkerId) -> bool {
-        self.ballot.has(worker)
+    pub fn awaits(&self, worker: WorkerId) -> bool {
+        self.awaited.contains(&worker)
     }
 
-    /// Who has applied.
-    pub fn voters(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        self.ballot.voters()
+    /// Waits no longer for a worker that is gone.
+    pub fn forget(&mut self, worker: WorkerId) {
+        self.awaited.remove(&worker);
+        self.ballot.withdraw(worker);
     }
 
-    /// Checks that a report is of this step, from a member, and its first.
+    /// Takes a member's report.
     ///
     /// # Errors
-    /// What does not fit.
-    pub fn fence(
-        &self,
-        worker: WorkerId,
-        applied: &AppliedReport,
-        members: &Members,
-    ) -> Result<(), RejectReason> {
-        members.fence(worker, &applied.round.membership)?;
+    /// It is of another step, or nobody waits for it.
+    pub fn take(&mut self, worker: WorkerId, applied: &AppliedReport) -> Result<(), RejectReason> {
         if applied.round.step != self.report.step {
-            Err(RejectReason::Step)
-        } else if self.has(worker) {
-            Err(RejectReason::Phase)
-        } else {
-            Ok(())
+            return Err(RejectReason::Step);
         }
+        if !self.awaited.remove(&worker) {
+            return Err(RejectReason::Phase);
+        }
+        self.report.grad_norm = applied.grad_norm;
+        self.report.learning_rate = applied.learning_rate;
+        self.ballot.cast(worker, applied.state_digest)
     }
 
-    /// Takes a fenced report. Once all members reported the same state, people are told of the step.
+    /// What the members' states are, once all of those that are left have applied and there is one.
     #[must_use]
-    pub fn take(
-        mut self,
-        worker: WorkerId,
-        applied: &AppliedReport,
-        members: &Members,
-        cx: &mut Context<'_>,
-    ) -> AppliedVerdict {
-        if self.ballot.cast(worker, applied.state_digest).is_err() {
-            return AppliedVerdict::Open(self);
+    pub fn verdict(&self) -> BallotVerdict {
+        let voters = self.ballot.voters().count();
+        if !self.awaited.is_empty() || voters == 0 {
+            return BallotVerdict::Open;
         }
-        match self.ballot.verdict(members.world()) {
-            BallotVerdict::Open => AppliedVerdict::Open(self),
-            BallotVerdict::Split(odd) => AppliedVerdict::Split(FailReason::Disagreement {
-                what: Compared::State,
-                step: self.report.step,
-                odd: members.names(&odd),
-            }),
-            BallotVerdict::Unanimous(state_digest) => {
-                let heartbeats = members.ids().into_iter().filter_map(|id| cx.fleet.get(id));
-                let heartbeats = heartbeats.map(|record| record.heartbeat).collect();
-                cx.notify(Notice::StepCommitted(StepReport {
-                    grad_norm: applied.grad_norm,
-                    learning_rate: applied.learning_rate,
-                    state_digest,
-                    members: heartbeats,
-                    ..self.report
-                }));
-                AppliedVerdict::Agreed(state_digest)
-            }
+        self.ballot.verdict(voters)
+    }
+
+    /// What people are told, now that the state is known.
+    #[must_use]
+    pub fn into_report(self, state_digest: Digest) -> StepReport {
+        StepReport {
+            state_digest,
+            ..self.report
         }
     }
 }

@@ -35,6 +35,11 @@ impl Ballot {
         Ok(())
     }
 
+    /// Takes a vote back.
+    pub fn withdraw(&mut self, voter: WorkerId) {
+        self.votes.remove(&voter);
+    }
+
     /// Whether `voter` voted.
     #[must_use]
     pub fn has(&self, voter: WorkerId) -> bool {
@@ -64,7 +69,7 @@ impl Ballot {
         }
     }
 
-    fn voters_outside(&self, majority: Option<Digest>) -> Vec<WorkerId> {
+    pub(super) fn voters_outside(&self, majority: Option<Digest>) -> Vec<WorkerId> {
         let outside = self.votes.iter().filter(|(_, d)| Some(**d) != majority);
         outside.map(|(voter, _)| *voter).collect()
     }

@@ -18,7 +18,7 @@ pub struct Context<'a> {
     /// Limits that all jobs share.
     pub limits: &'a Limits,
     /// The known workers.
-    pub fleet: &'a Fleet,
+    pub fleet: &'a mut Fleet,
     /// Gives lease ids.
     pub lease_ids: &'a mut LeaseIds,
     /// The effects so far.
@@ -46,6 +46,14 @@ impl Context<'_> {
     /// Tells people.
     pub fn notify(&mut self, notice: Notice) {
         self.act(Action::Notify(notice));
+    }
+
+    /// Ends a worker's session; its process is told why, where it still listens.
+    pub fn dismiss(&mut self, worker: WorkerId, reason: &str) {
+        let reason = reason.to_owned();
+        self.send(worker, Command::Shutdown { reason });
+        self.act(Action::Hangup(worker));
+        self.fleet.remove(worker);
     }
 
     /// Refuses a worker's report.

@@ -36,6 +36,7 @@ pub(super) fn end(terms: &JobTerms, outcome: JobOutcome, cx: &mut Context<'_>) -
     });
     let workers: Vec<WorkerId> = cx.fleet.attached().map(|(worker, _)| worker).collect();
     cx.send_all(&workers, &command);
+    cx.fleet.free(&terms.id);
     cx.notify(Notice::Ended(outcome.clone()));
     JobState::Ended(outcome)
 }
@@ -77,7 +78,7 @@ fn round_of(report: wire::Event) -> Option<Round> {
         wire::Event::Applied(report) => Some(report.round),
         wire::Event::Heartbeat(_)
         | wire::Event::Prepared(_)
-        | wire::Event::EpochReady(_)
+        | wire::Event::SyncFailed(_)
         | wire::Event::CheckpointWritten(_)
         | wire::Event::CheckpointFailed(_)
         | wire::Event::Failed(_)

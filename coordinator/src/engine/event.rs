@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_common::id::{JobId, Step, WorkerId};
-use weft_common::wire::{self, Hello};
+use weft_common::wire::{self, Hello, Holding};
 
 use super::job::RunData;
 use super::terms::JobTerms;
@@ -37,12 +37,28 @@ pub enum Event {
         /// Where it was seen to come from.
         ip: IpAddr,
     },
+    /// Someone wants another number of workers for the job.
+    ScaleRequested {
+        /// Which job.
+        job: JobId,
+        /// How many.
+        workers: u32,
+    },
     /// A worker opened its session.
-    Attached(WorkerId),
+    Attached {
+        /// Who.
+        worker: WorkerId,
+        /// Which session of it.
+        session: u32,
+        /// What it comes back with.
+        holding: Option<Box<Holding>>,
+    },
     /// A worker's session ended.
     SessionLost {
         /// Whose.
         worker: WorkerId,
+        /// Which session of it.
+        session: u32,
         /// Why.
         cause: String,
     },
@@ -50,6 +66,8 @@ pub enum Event {
     Reported {
         /// Who.
         worker: WorkerId,
+        /// In which session.
+        session: u32,
         /// What.
         event: wire::Event,
     },

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use weft_common::id::{Rank, Term, WorkerId};
+use weft_common::id::{JobId, Rank, Term, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire::{
     Heartbeat, Hello, PROTOCOL_VERSION, Refusal, WEFT_VERSION, Welcome, WorkerFacts,
 };
 
+use super::flapping::Flapping;
 use super::outcome::{LossCause, WorkerName};
 use super::terms::Limits;
 
@@ -17,6 +18,7 @@ use super::terms::Limits;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fleet {
     workers: BTreeMap<WorkerId, WorkerRecord>,
+    flapping: Flapping,
     last_tick: Option<Timestamp>,
 }
 
@@ -27,17 +29,25 @@ pub struct WorkerRecord {
     pub facts: WorkerFacts,
     /// Where it was seen to come from.
     pub ip: IpAddr,
-    /// Whether its session is open.
-    pub session: Session,
+    /// Its newest session.
+    pub session: u32,
+    /// Whether that is open.
+    pub link: Link,
+    /// Since when this coordinator knows it.
+    pub since: Timestamp,
     /// When it was last heard.
     pub last_heard: Timestamp,
     /// Its last sign of life.
     pub heartbeat: Heartbeat,
+    /// The job it works for.
+    pub job: Option<JobId>,
+    /// Whether it did what an honest, healthy worker cannot.
+    pub expelled: bool,
 }
 
 /// Whether a worker can be talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Session {
+pub enum Link {
     /// It introduced itself.
     Registered,
     /// Its session is open.
@@ -74,9 +84,13 @@ impl Fleet {
         let record = WorkerRecord {
             facts: hello.facts,
             ip,
-            session: Session::Registered,
+            session: hello.session,
+            link: Link::Registered,
+            since: now,
             last_heard: now,
             heartbeat: Heartbeat::default(),
+            job: None,
+            expelled: false,
         };
         self.workers.insert(hello.worker, record);
         Ok(Welcome {
@@ -98,9 +112,11 @@ impl Fleet {
                 coordinator: WEFT_VERSION.to_owned(),
             });
         }
-        if self.workers.contains_key(&hello.worker) {
+        if let Some(known) = self.workers.get(&hello.worker) {
+            debug_assert!(known.session >= hello.session, "a newer session replaces");
             return Err(Refusal::Duplicate {
                 worker: hello.worker,
+                session: hello.session,
             });
         }
         if self.workers.len() >= limits.max_workers {
@@ -111,26 +127,42 @@ impl Fleet {
         Ok(())
     }
 
-    /// Opens the session of a registered worker; false where it is unknown or open already.
-    pub fn attach(&mut self, worker: WorkerId, now: Timestamp) -> bool {
-        match self.workers.get_mut(&worker) {
-            Some(record) if record.session == Session::Registered => {
-                record.session = Session::Attached;
-                record.last_heard = now;
+    /// Whether a hello opens a newer session of a worker that is still known by an older one.
+    #[must_use]
+    pub fn replaces(&self, hello: &Hello) -> bool {
+        let known = self.workers.get(&hello.worker);
+        known.is_some_and(|known| known.session < hello.session)
+    }
+
+    /// Opens the registered session of a worker; false where it is unknown or open already.
+    pub fn attach(&mut self, worker: WorkerId, session: u32, now: Timestamp) -> bool {
+        let own = self.workers.get_mut(&worker);
+        match own.filter(|own| own.session == session && own.link == Link::Registered) {
+            Some(own) => {
+                own.link = Link::Attached;
+                own.last_heard = now;
                 true
             }
-            Some(_) | None => false,
+            None => false,
         }
     }
 
-    /// Notes that a worker was heard; false where it has no session.
-    pub fn heard(&mut self, worker: WorkerId, now: Timestamp) -> bool {
-        match self.workers.get_mut(&worker) {
-            Some(record) if record.session == Session::Attached => {
-                record.last_heard = now;
+    /// Whether this is the open session of a worker.
+    #[must_use]
+    pub fn is_current(&self, worker: WorkerId, session: u32) -> bool {
+        let own = self.workers.get(&worker);
+        own.is_some_and(|own| own.session == session)
+    }
+
+    /// Notes that a worker was heard; false where that session is not open.
+    pub fn heard(&mut self, worker: WorkerId, session: u32, now: Timestamp) -> bool {
+        let own = self.workers.get_mut(&worker);
+        match own.filter(|own| own.session == session && own.link == Link::Attached) {
+            Some(own) => {
+                own.last_heard = now;
                 true
             }
-            Some(_) | None => false,
+            None => false,
         }
     }
 
@@ -141,9 +173,37 @@ impl Fleet {
         }
     }
 
+    /// Gives a worker to a job, or takes it back.
+    pub fn assign(&mut self, worker: WorkerId, job: Option<JobId>) {
+        if let Some(record) = self.workers.get_mut(&worker) {
+            record.job = job;
+        }
+    }
+
+    /// Takes all workers of a job back.
+    pub fn free(&mut self, job: &JobId) {
+        for record in self.workers.values_mut() {
+            record.job.take_if(|of| of == job);
+        }
+    }
+
     /// Forgets a worker.
     pub fn remove(&mut self, worker: WorkerId) -> Option<WorkerRecord> {
         self.workers.remove(&worker)
+    }
+
+    /// Counts the loss of a worker against its host.
+    pub fn struck(&mut self, record: &WorkerRecord, now: Timestamp) {
+        let lived = now.since(record.since);
+        self.flapping.lost(&record.facts.host, lived, now);
+    }
+
+    /// Keeps this worker process out of jobs for good.
+    pub fn expel(&mut self, worker: WorkerId) {
+        if let Some(record) = self.workers.get_mut(&worker) {
+            record.expelled = true;
+            record.job = None;
+        }
     }
 
     /// One worker.
@@ -154,11 +214,23 @@ impl Fleet {
 
     /// Workers that can be talked to, in the order they started.
     pub fn attached(&self) -> impl Iterator<Item = (WorkerId, &WorkerRecord)> {
-        let open = |record: &WorkerRecord| record.session == Session::Attached;
         self.workers
             .iter()
-            .filter(move |(_, record)| open(record))
+            .filter(|(_, record)| record.link == Link::Attached)
             .map(|(worker, record)| (*worker, record))
+    }
+
+    /// Workers that a job could be given now, in the order they started.
+    #[must_use]
+    pub fn available(&self, now: Timestamp) -> Vec<WorkerId> {
+        let free = |record: &WorkerRecord| {
+            let free = record.job.is_none() && !record.expelled;
+            free && !self.flapping.is_barred(&record.facts.host, now)
+        };
+        self.attached()
+            .filter(|(_, record)| free(record))
+            .map(|(worker, _)| worker)
+            .collect()
     }
 
     /// Whether nobody is left.
@@ -180,9 +252,9 @@ impl Fleet {
         }
         let mut silent = Vec::new();
         for (worker, record) in &self.workers {
-            let patience = match record.session {
-                Session::Registered => limits.attach_within,
-                Session::Attached => limits.dead_after,
+            let patience = match record.link {
+                Link::Registered => limits.attach_within,
+                Link::Attached => limits.dead_after,
             };
             let silence = now.since(record.last_heard);
             if silence >= patience {

@@ -1,25 +1,20 @@
 //! What must hold after every event, whatever came in.
 
 use super::Engine;
-use super::draining::Draining;
 use super::job::JobState;
-use super::members::Members;
 use super::round::Phase;
-use super::running::Running;
+use super::run::Run;
 
 /// The invariants that `engine` breaks, in words; none, or something is broken.
 pub(super) fn violations(engine: &Engine) -> Vec<String> {
     let mut found = Vec::new();
     match engine.job.as_ref().map(|job| &job.state) {
-        Some(JobState::Running(running)) => {
-            check_members(engine, &running.members, &mut found);
-            check_running(running, &mut found);
+        Some(JobState::Active(run)) => {
+            check_members(engine, run, &mut found);
+            check_step(run, &mut found);
+            check_slots(run, &mut found);
         }
-        Some(JobState::Draining(draining)) => {
-            check_members(engine, &draining.members, &mut found);
-            check_draining(draining, &mut found);
-        }
-        Some(JobState::Preparing | JobState::Forming(_) | JobState::Ended(_)) | None => {}
+        Some(JobState::Preparing | JobState::Ended(_)) | None => {}
     }
     found
 }
@@ -30,79 +25,104 @@ fn demand(holds: bool, what: impl FnOnce() -> String, found: &mut Vec<String>) {
     }
 }
 
-/// Members are alive, of this term, and at least one.
-fn check_members(engine: &Engine, members: &Members, found: &mut Vec<String>) {
-    demand(
-        members.world() > 0,
-        || "an epoch has no members".into(),
-        found,
-    );
-    let term = members.membership().term;
+/// Members are known, of this term, and no candidates; those that are gone wait for nothing but a decided step.
+fn check_members(engine: &Engine, run: &Run, found: &mut Vec<String>) {
+    let term = run.members.membership().term;
     demand(
         term == engine.term,
         || format!("members of term {term}"),
         found,
     );
-    for id in members.ids() {
-        let alive = engine.fleet.get(id).is_some();
-        demand(alive, || format!("member {id} is not in the fleet"), found);
+    for id in run.live() {
+        let known = engine.fleet.get(id).is_some();
+        demand(known, || format!("member {id} is not in the fleet"), found);
+        let candidate = run.candidates.contains_key(&id);
+        demand(
+            !candidate,
+            || format!("member {id} is a candidate too"),
+            found,
+        );
+    }
+    for id in run.candidates.keys() {
+        let known = engine.fleet.get(*id).is_some();
+        demand(
+            known,
+            || format!("candidate {id} is not in the fleet"),
+            found,
+        );
+    }
+    let decided = run
+        .round
+        .as_ref()
+        .is_some_and(super::round::StepRound::is_decided);
+    demand(
+        run.gone.is_empty() || decided,
+        || "members are gone and no epoch without them was formed".into(),
+        found,
+    );
+}
+
+/// The step in hand is the next to commit.
+fn check_step(run: &Run, found: &mut Vec<String>) {
+    let (committed, total) = (run.committed, run.data.total_steps());
+    demand(
+        committed.0 <= total,
+        || format!("{committed} of {total} steps are committed"),
+        found,
+    );
+    if let Some(round) = &run.round {
+        let step = round.step();
+        demand(
+            step == committed && step.0 < total,
+            || format!("step {step} is in hand after {committed} of {total}"),
+            found,
+        );
+    }
+    if let Some(applying) = &run.applying {
+        let step = applying.report.step;
+        demand(
+            step.next() == committed,
+            || format!("members apply step {step} after {committed} commits"),
+            found,
+        );
+        demand(
+            run.state.is_none(),
+            || "a state is known that members still compute".into(),
+            found,
+        );
     }
 }
 
-fn check_running(running: &Running, found: &mut Vec<String>) {
-    let (step, plan) = (running.round.step(), &running.round.plan);
-    let total = running.data.total_steps();
-    demand(
-        step.0 < total,
-        || format!("step {} of {total} is in hand", step),
-        found,
-    );
-    match &running.round.phase {
-        Phase::Leasing(book) => {
-            demand(
-                book.step() == step,
-                || format!("leases of step {} in step {}", book.step(), step),
-                found,
-            );
-            for (slot, places) in book.places() {
+/// Every slot of the step in hand is in one place, and in a member's hands if in anybody's.
+fn check_slots(run: &Run, found: &mut Vec<String>) {
+    let Some(round) = &run.round else { return };
+    match &round.phase {
+        Phase::Leasing | Phase::Reducing { .. } => {
+            for (slot, places) in round.book.places() {
                 demand(
                     places == 1,
                     || format!("slot {slot} is in {places} places"),
                     found,
                 );
             }
-            for holder in book.holders() {
-                let member = running.members.get(holder).is_some();
-                demand(member, || format!("stranger {holder} holds a lease"), found);
+            for worker in round.book.workers() {
+                let member = run.live().contains(&worker);
+                demand(member, || format!("stranger {worker} has slots"), found);
             }
         }
-        Phase::Reducing {
-            accepted, ballot, ..
-        } => {
-            let supervised: u64 = accepted.iter().map(|a| a.outcome.supervised).sum();
-            demand(
-                supervised == plan.supervised_tokens(),
-                || {
-                    format!(
-                        "sealed {supervised} of {} supervised tokens",
-                        plan.supervised_tokens()
-                    )
-                },
-                found,
-            );
-            let strangers = ballot.voters().any(|id| running.members.get(id).is_none());
-            demand(!strangers, || "a stranger voted".into(), found);
-        }
         Phase::Committing { record, .. } => demand(
-            record.step == step,
-            || format!("commits step {} in step {}", record.step, step),
+            record.slots.len() == round.plan.slots.len(),
+            || format!("step {} is recorded without all slots", record.step),
             found,
         ),
     }
-}
-
-/// Draining waits for something: else the job would never end.
-fn check_draining(draining: &Draining, found: &mut Vec<String>) {
-    let waits = draining.applying.is_some() || draining.checkpoints.in_flight.is_some();
-    demand(waits, || "draining waits for nothing".into(), found);
+    if let Phase::Reducing { ballot, .. } = &round.phase {
+        demand(
+            round.book.is_complete(),
+            || "members sum before all slots are computed".into(),
+            found,
+        );
+        let strangers = ballot.voters().any(|id| run.members.get(id).is_none());
+        demand(!strangers, || "a stranger voted".into(), found);
+    }
 }

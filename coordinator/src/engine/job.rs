@@ -1,29 +1,23 @@
 //! One job's life.
 //!
 //! ```text
-//! submitted ─► Preparing ─► Forming(epoch) ─► Running ─► Draining ─► Ended: Succeeded | Failed | Cancelled
-//!                 │             │    ▲          │                      ▲
-//!                 │             │    └ ─ ─ ─ ─ ─┤ (Reforming: the      │
-//!                 └─────────────┴───────────────┴  same decision) ─────┘
+//! submitted ─► Preparing ─► Active: forming ⇄ running ─► closing ─► Ended: Succeeded | Failed | Cancelled
+//!                 └────────────────────────────────────────────────────▲
 //! ```
 //!
-//! Every way out of a healthy membership goes through one decision, [`member_lost`](super::loss::member_lost). It ends
-//! the job; a decision that forms the next epoch instead goes back to Forming with the members that are left.
+//! While it is active its members may come and go; that is [`run`](super::run)'s story.
 
 use std::sync::Arc;
 
 use weft_common::id::{Step, WorkerId};
 use weft_common::plan::{LrSchedule, StepPlanner};
-use weft_common::wire::{self, DatasetRef};
+use weft_common::wire::{self, DatasetRef, Holding};
 
 use super::action::Action;
 use super::context::Context;
-use super::draining::Draining;
 use super::ending;
-use super::forming::Forming;
-use super::loss::Loss;
-use super::outcome::{FailReason, JobOutcome};
-use super::running::Running;
+use super::outcome::{FailReason, JobOutcome, LossCause, WorkerName};
+use super::run::Run;
 use super::terms::JobTerms;
 
 /// A job.
@@ -40,12 +34,8 @@ pub struct Job {
 pub enum JobState {
     /// Its dataset is being prepared.
     Preparing,
-    /// It waits for its members.
-    Forming(Forming),
-    /// Steps are computed and committed.
-    Running(Box<Running>),
-    /// The last step is committed; the final checkpoint is being written.
-    Draining(Box<Draining>),
+    /// Its steps are computed, or it waits for workers to do so.
+    Active(Box<Run>),
     /// It is over.
     Ended(JobOutcome),
 }
@@ -84,8 +74,8 @@ pub enum JobEvent {
     DataPrepared(Arc<RunData>),
     /// Its dataset could not be prepared.
     DataFailed(String),
-    /// A worker can be talked to.
-    WorkerAttached(WorkerId),
+    /// A worker can be talked to; it may come back with what it holds of this job.
+    WorkerCame(WorkerId, Option<Box<Holding>>),
     /// A worker is gone.
     WorkerGone(Loss),
     /// A worker said something.
@@ -96,8 +86,21 @@ pub enum JobEvent {
     LedgerFailed(Step, String),
     /// Someone asked for the job to end.
     CancelRequested,
+    /// Someone wants another number of workers.
+    ScaleRequested(u32),
     /// Time passed.
     Tick,
+}
+
+/// A worker that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Which.
+    pub worker: WorkerId,
+    /// As people find it.
+    pub name: WorkerName,
+    /// How it was noticed.
+    pub cause: LossCause,
 }
 
 impl Job {
@@ -122,9 +125,7 @@ impl Job {
         let Self { terms, state } = self;
         let state = match state {
             JobState::Preparing => preparing(&terms, event, cx),
-            JobState::Forming(forming) => forming.step(&terms, event, cx),
-            JobState::Running(running) => running.step(&terms, event, cx),
-            JobState::Draining(draining) => draining.step(&terms, event, cx),
+            JobState::Active(run) => run.step(&terms, event, cx),
             JobState::Ended(outcome) => ended(outcome, event, cx),
         };
         Self { terms, state }
@@ -133,22 +134,22 @@ impl Job {
 
 fn preparing(terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobState {
     match event {
-        JobEvent::DataPrepared(data) => Forming::begin(terms, data, cx),
+        JobEvent::DataPrepared(data) => return Run::begin(terms, data, cx),
         JobEvent::DataFailed(message) => {
             let reason = FailReason::Data { message };
-            ending::fail(terms, reason, terms.resume.clone(), cx)
+            return ending::fail(terms, reason, terms.resume.clone(), cx);
         }
-        JobEvent::CancelRequested => ending::cancelled(terms, terms.resume.clone(), cx),
-        JobEvent::Reported(worker, report) => {
-            ending::refuse_stranger(worker, report, cx);
-            JobState::Preparing
-        }
-        JobEvent::WorkerAttached(_)
+        JobEvent::CancelRequested => return ending::cancelled(terms, terms.resume.clone(), cx),
+        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
+        // It says again what it holds when it is asked to load the job.
+        JobEvent::WorkerCame(..)
         | JobEvent::WorkerGone(_)
         | JobEvent::LedgerDurable(_)
         | JobEvent::LedgerFailed(..)
-        | JobEvent::Tick => JobState::Preparing,
+        | JobEvent::ScaleRequested(_)
+        | JobEvent::Tick => {}
     }
+    JobState::Preparing
 }
 
 fn ended(outcome: JobOutcome, event: JobEvent, cx: &mut Context<'_>) -> JobState {
@@ -156,11 +157,12 @@ fn ended(outcome: JobOutcome, event: JobEvent, cx: &mut Context<'_>) -> JobState
         JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
         JobEvent::DataPrepared(_)
         | JobEvent::DataFailed(_)
-        | JobEvent::WorkerAttached(_)
+        | JobEvent::WorkerCame(..)
         | JobEvent::WorkerGone(_)
         | JobEvent::LedgerDurable(_)
         | JobEvent::LedgerFailed(..)
         | JobEvent::CancelRequested
+        | JobEvent::ScaleRequested(_)
         | JobEvent::Tick => {}
     }
     JobState::Ended(outcome)

@@ -7,7 +7,7 @@ use weft_common::wire::{EngineInfo, Member, Membership, RejectReason};
 
 use super::outcome::WorkerName;
 
-/// The members of one epoch, in rank order.
+/// The members of one epoch, in rank order; none before the first one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Members {
     membership: Membership,
@@ -22,7 +22,9 @@ pub struct MemberRecord {
     /// Its engine, as it was when it got ready.
     pub engine: EngineInfo,
     /// Where its ring listens.
-    pub address: SocketAddr,
+    pub ring: SocketAddr,
+    /// Where it serves its state.
+    pub peer: SocketAddr,
 }
 
 impl Members {
@@ -45,6 +47,12 @@ impl Members {
     #[must_use]
     pub fn list(&self) -> &[MemberRecord] {
         &self.list
+    }
+
+    /// The members in rank order, given up.
+    #[must_use]
+    pub fn into_list(self) -> Vec<MemberRecord> {
+        self.list
     }
 
     /// How many.
@@ -78,19 +86,13 @@ impl Members {
         named.map(|member| member.name.clone()).collect()
     }
 
-    /// The member that writes checkpoints: rank 0. Every member could, since all hold the same state.
-    #[must_use]
-    pub fn writer(&self) -> WorkerId {
-        self.list[0].name.worker
-    }
-
     /// The members as they are told to each other.
     #[must_use]
     pub fn introductions(&self) -> Vec<Member> {
         let introduce = |(rank, member): (u32, &MemberRecord)| Member {
             worker: member.name.worker,
             rank: Rank(rank),
-            address: member.address,
+            address: member.ring,
         };
         (0..).zip(&self.list).map(introduce).collect()
     }

@@ -6,45 +6,39 @@
 mod action;
 mod applied;
 mod ballot;
-mod checkpoints;
-mod commit;
 mod context;
-mod draining;
 mod ending;
 mod event;
+mod flapping;
 mod fleet;
-mod forming;
 mod invariants;
 mod job;
 mod lease;
-mod loss;
 mod members;
 mod outcome;
 mod round;
-mod running;
+mod run;
 mod terms;
 #[cfg(test)]
 mod tests;
 
 use weft_common::id::{Term, WorkerId};
 use weft_common::time::Timestamp;
-use weft_common::wire::{self, Command, Hello, Refusal};
+use weft_common::wire::{self, Command, Hello, Holding, Refusal};
 
 pub use action::{
-    AcceptedSlot, Action, EpochReport, Notice, StepReport, StepTiming, SubmitRefusal,
+    AcceptedSlot, Action, EpochReport, Incident, Notice, StepReport, StepTiming, SubmitRefusal,
 };
-pub use draining::DrainCause;
 pub use event::Event;
-pub use forming::WaitReason;
 pub use job::{Job, JobState, RunData};
 pub use outcome::{Compared, FailReason, JobOutcome, LossCause, WorkerName};
-pub use terms::{JobTerms, Limits, OnNonFinite};
+pub use run::{DrainCause, Run, WaitReason};
+pub use terms::{CommittedSum, Continued, JobTerms, Limits, OnNonFinite};
 
 use context::Context;
 use fleet::Fleet;
-use job::JobEvent;
+use job::{JobEvent, Loss};
 use lease::LeaseIds;
-use loss::Loss;
 
 /// The coordinator's state.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,11 +107,28 @@ impl Engine {
                 self.tell_job_of(&job, JobEvent::LedgerFailed(step, message), now, out);
             }
             Event::Registered { hello, ip } => self.registered(hello, ip, now, out),
-            Event::Attached(worker) => self.attached(worker, now, out),
-            Event::SessionLost { worker, cause } => {
-                self.lose(worker, LossCause::SessionLost(cause), now, out);
+            Event::ScaleRequested { job, workers } => {
+                self.tell_job_of(&job, JobEvent::ScaleRequested(workers), now, out);
             }
-            Event::Reported { worker, event } => self.reported(worker, event, now, out),
+            Event::Attached {
+                worker,
+                session,
+                holding,
+            } => self.attached((worker, session), holding, now, out),
+            Event::SessionLost {
+                worker,
+                session,
+                cause,
+            } => {
+                if self.fleet.is_current(worker, session) {
+                    self.lose(worker, LossCause::SessionLost(cause), now, out);
+                }
+            }
+            Event::Reported {
+                worker,
+                session,
+                event,
+            } => self.reported((worker, session), event, now, out),
             Event::ShutdownRequested { reason } => self.shutdown_requested(reason, now, out),
             Event::Tick => self.tick(now, out),
         }
@@ -146,6 +157,10 @@ impl Engine {
         now: Timestamp,
         out: &mut Vec<Action>,
     ) {
+        if self.fleet.replaces(&hello) {
+            let cause = LossCause::SessionLost("it opened a new session".to_owned());
+            self.lose(hello.worker, cause, now, out);
+        }
         let answer = match self.closing {
             Some(_) => Err(Refusal::ShuttingDown),
             None => self.fleet.register(hello, ip, self.term, &self.limits, now),
@@ -153,9 +168,17 @@ impl Engine {
         out.push(Action::AnswerHello(answer));
     }
 
-    fn attached(&mut self, worker: WorkerId, now: Timestamp, out: &mut Vec<Action>) {
-        if !self.fleet.attach(worker, now) {
-            out.push(Action::Hangup(worker));
+    fn attached(
+        &mut self,
+        (worker, session): (WorkerId, u32),
+        holding: Option<Box<Holding>>,
+        now: Timestamp,
+        out: &mut Vec<Action>,
+    ) {
+        if !self.fleet.attach(worker, session, now) {
+            if !self.fleet.is_current(worker, session) {
+                out.push(Action::Hangup(worker));
+            }
             return;
         }
         let name = self
@@ -163,18 +186,19 @@ impl Engine {
             .get(worker)
             .map(|record| record.name(worker, None));
         out.extend(name.map(|name| Action::Notify(Notice::WorkerJoined(name))));
-        self.tell_job(JobEvent::WorkerAttached(worker), now, out);
+        let job = self.job.as_ref().filter(|job| job.is_active());
+        let own = holding.filter(|held| job.is_some_and(|job| job.terms.id == held.membership.job));
+        self.tell_job(JobEvent::WorkerCame(worker, own), now, out);
     }
 
     fn reported(
         &mut self,
-        worker: WorkerId,
+        (worker, session): (WorkerId, u32),
         event: wire::Event,
         now: Timestamp,
         out: &mut Vec<Action>,
     ) {
-        if !self.fleet.heard(worker, now) {
-            out.push(Action::Hangup(worker));
+        if !self.fleet.heard(worker, session, now) {
             return;
         }
         if let wire::Event::Heartbeat(heartbeat) = event {
@@ -190,6 +214,7 @@ impl Engine {
         let Some(record) = self.fleet.remove(worker) else {
             return;
         };
+        self.fleet.struck(&record, now);
         let name = record.name(worker, None);
         out.push(Action::Hangup(worker));
         out.push(Action::Notify(Notice::WorkerGone {
@@ -270,7 +295,7 @@ impl Engine {
             now,
             term: self.term,
             limits: &self.limits,
-            fleet: &self.fleet,
+            fleet: &mut self.fleet,
             lease_ids: &mut self.lease_ids,
             out,
         }

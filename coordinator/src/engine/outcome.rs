@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use weft_common::id::{Rank, SlotId, Step, WorkerId};
+use weft_common::id::{Rank, Step, WorkerId};
 use weft_common::wire::{CheckpointRef, ErrorKind, SumHealth};
 
 /// How a job ended.
@@ -89,6 +89,12 @@ pub enum LossCause {
     SessionLost(String),
     /// Nothing was heard of it.
     Silent(Duration),
+    /// It is alive, but does not get on with its work.
+    Stalled(Duration),
+    /// It cannot go on.
+    Failed(String),
+    /// It did what an honest, healthy worker cannot.
+    Expelled(String),
 }
 
 impl fmt::Display for LossCause {
@@ -96,6 +102,11 @@ impl fmt::Display for LossCause {
         match self {
             Self::SessionLost(why) => write!(f, "its connection ended ({why})"),
             Self::Silent(silence) => write!(f, "silent for {:.1} s", silence.as_secs_f64()),
+            Self::Stalled(since) => {
+                write!(f, "no progress for {:.1} s", since.as_secs_f64())
+            }
+            Self::Failed(why) => write!(f, "it failed: {why}"),
+            Self::Expelled(why) => write!(f, "expelled: {why}"),
         }
     }
 }
@@ -111,6 +122,14 @@ pub enum Compared {
     Sum,
     /// Adapter and optimizer state after a step.
     State,
+}
+
+impl Compared {
+    /// The step that led to the state that `step` starts from.
+    #[must_use]
+    pub fn before(step: Step) -> Step {
+        Step(step.0.saturating_sub(1))
+    }
 }
 
 impl fmt::Display for Compared {
@@ -148,36 +167,15 @@ pub enum FailReason {
         /// The deadline that passed.
         waited: Duration,
     },
-    /// Members could not reach each other.
+    /// Members cannot reach each other, whatever the membership.
     #[error(
-        "{silent} did not connect to its peers within {:.0} s; check that workers can reach each other's ring ports",
-        waited.as_secs_f64()
+        "{worker} cannot reach its peers: {message}; check that workers can reach each other's ring ports"
     )]
-    NotConnected {
-        /// The first that is missing.
-        silent: Box<WorkerName>,
-        /// The deadline that passed.
-        waited: Duration,
-    },
-    /// A member is gone.
-    #[error("lost {worker} in step {}{}: {cause}", step.next(), last_slot(*.slot))]
-    WorkerLost {
-        /// Which.
+    Unreachable {
+        /// The last that was tried without.
         worker: Box<WorkerName>,
-        /// The step that was being computed.
-        step: Step,
-        /// The last slot it was given.
-        slot: Option<SlotId>,
-        /// How it was noticed.
-        cause: LossCause,
-    },
-    /// A member asked to be let go.
-    #[error("{worker} was told to stop ({reason})")]
-    WorkerLeft {
-        /// Which.
-        worker: Box<WorkerName>,
-        /// Why.
-        reason: String,
+        /// What it said.
+        message: String,
     },
     /// A worker cannot go on.
     #[error("{worker}: {message}")]
@@ -201,18 +199,6 @@ pub enum FailReason {
         step: Step,
         /// Those outside the majority; all where there is none.
         odd: Vec<WorkerName>,
-    },
-    /// A worker restored another step than the one asked for.
-    #[error(
-        "{worker} restored step {found} where step {wanted} was asked for; the checkpoint folder is not what it says"
-    )]
-    WrongStep {
-        /// Which.
-        worker: Box<WorkerName>,
-        /// Asked for.
-        wanted: Step,
-        /// Restored.
-        found: Step,
     },
     /// The summed gradient cannot be used.
     #[error("the gradient of step {} {}; lower training.learning_rate or check the data of that step", step.next(), unhealthy(*.health))]
@@ -238,10 +224,6 @@ pub enum FailReason {
         /// What failed, the values, the remedy.
         message: String,
     },
-}
-
-fn last_slot(slot: Option<SlotId>) -> String {
-    slot.map_or_else(String::new, |slot| format!(" with slot {slot}"))
 }
 
 fn names(odd: &[WorkerName]) -> String {

@@ -1,16 +1,16 @@
-//! One step on its way to its commit: leasing, then reducing, then waiting for the ledger.
+//! One step on its way to its commit: leasing, then reducing, then waiting for the ledger. It outlives memberships.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_common::id::{Step, WorkerId};
+use weft_common::id::{SlotId, Step, WorkerId};
 use weft_common::ledger::{CommitRecord, SlotRecord};
 use weft_common::plan::StepPlan;
 use weft_common::time::Timestamp;
 use weft_common::wire::{SumHealth, Update};
 
-use super::action::{AcceptedSlot, StepTiming};
+use super::action::StepTiming;
 use super::ballot::Ballot;
 use super::lease::LeaseBook;
 
@@ -19,11 +19,13 @@ use super::lease::LeaseBook;
 pub struct StepRound {
     /// What it consists of.
     pub plan: Arc<StepPlan>,
+    /// Who computes what.
+    pub book: LeaseBook,
     /// How far it is.
     pub phase: Phase,
-    /// When its first slots were granted.
+    /// When it began.
     pub started: Timestamp,
-    /// What each member spent computing, by its own account.
+    /// What each worker spent computing, by its own account.
     pub computing: BTreeMap<WorkerId, Duration>,
     /// What each member spent reducing.
     pub reducing: BTreeMap<WorkerId, Duration>,
@@ -33,11 +35,9 @@ pub struct StepRound {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
     /// Slots are being computed.
-    Leasing(LeaseBook),
+    Leasing,
     /// All slots are accepted; members sum.
     Reducing {
-        /// What counts.
-        accepted: Vec<AcceptedSlot>,
         /// Digests of the sum.
         ballot: Ballot,
         /// What the sum's reserved elements say, by the last report.
@@ -46,7 +46,7 @@ pub enum Phase {
     /// The sum is agreed on; its record is being made durable.
     Committing {
         /// The record.
-        record: CommitRecord,
+        record: Box<CommitRecord>,
         /// What happens to the sum.
         update: Update,
         /// Since when.
@@ -60,17 +60,13 @@ impl StepRound {
     pub fn new(plan: StepPlan, now: Timestamp) -> Self {
         let plan = Arc::new(plan);
         Self {
-            phase: Phase::Leasing(LeaseBook::new(plan.clone())),
+            phase: Phase::Leasing,
+            book: LeaseBook::new(plan.clone()),
             plan,
             started: now,
             computing: BTreeMap::new(),
             reducing: BTreeMap::new(),
         }
-    }
-
-    /// Adds to what a member spent computing.
-    pub fn computed(&mut self, worker: WorkerId, elapsed: Duration) {
-        *self.computing.entry(worker).or_default() += elapsed;
     }
 
     /// The step.
@@ -79,13 +75,41 @@ impl StepRound {
         self.plan.step
     }
 
-    /// Takes the accepted slots out of the phase that held them, when it is left.
-    pub(super) fn take_accepted(&mut self) -> Vec<AcceptedSlot> {
-        match &mut self.phase {
-            Phase::Leasing(book) => book.take_accepted(),
-            Phase::Reducing { accepted, .. } => std::mem::take(accepted),
-            Phase::Committing { .. } => Vec::new(),
-        }
+    /// Whether slots are being computed.
+    #[must_use]
+    pub fn is_leasing(&self) -> bool {
+        matches!(self.phase, Phase::Leasing)
+    }
+
+    /// Whether the sum is agreed on, so that no loss can change the step any more.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        matches!(self.phase, Phase::Committing { .. })
+    }
+
+    /// Adds to what a worker spent computing.
+    pub fn computed(&mut self, worker: WorkerId, elapsed: Duration) {
+        *self.computing.entry(worker).or_default() += elapsed;
+    }
+
+    /// Everything is accepted: members sum.
+    pub(super) fn seal(&mut self) {
+        self.phase = Phase::Reducing {
+            ballot: Ballot::default(),
+            health: SumHealth::Finite,
+        };
+    }
+
+    /// Back to computing, after a membership in which the sum could not be completed.
+    pub(super) fn unseal(&mut self) {
+        self.phase = Phase::Leasing;
+        self.reducing.clear();
+    }
+
+    /// The last slot that a worker was given.
+    #[must_use]
+    pub fn last_slot_of(&self, worker: WorkerId) -> Option<SlotId> {
+        self.book.last_slot_of(worker)
     }
 
     /// Where the time went, at the moment of the commit.

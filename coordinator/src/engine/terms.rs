@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_common::checkpoint;
-use weft_common::id::{JobId, Step};
-use weft_common::wire::CheckpointRef;
+use weft_common::id::{Digest, JobId, Step};
+use weft_common::wire::{CheckpointRef, Update};
 
 /// What a job was submitted with, as far as the engine needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +14,12 @@ pub struct JobTerms {
     pub id: JobId,
     /// The recipe as JSON, handed to workers as it is.
     pub recipe_json: String,
-    /// Workers that must be ready to start at once.
+    /// Workers that the job wants; they must be ready to start at once.
     pub workers: u32,
-    /// Workers that suffice once `form_within` has passed.
+    /// Workers that suffice once `form_within` has passed, and to go on.
     pub min_workers: u32,
+    /// Workers that it can be scaled to.
+    pub max_workers: u32,
     /// How long to wait for workers.
     pub form_within: Duration,
     /// Steps between checkpoints; 0 keeps only the final one.
@@ -26,15 +28,44 @@ pub struct JobTerms {
     pub checkpoints_dir: PathBuf,
     /// What happens when a summed gradient is not finite.
     pub on_non_finite: OnNonFinite,
-    /// State to start from.
+    /// Newest complete checkpoint.
     pub resume: Option<CheckpointRef>,
+    /// What the ledger of an earlier coordinator says, where this one goes on with it.
+    pub continued: Option<Continued>,
+}
+
+/// Where an earlier coordinator of the same job got to. Its workers may still hold that state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Continued {
+    /// As many steps are committed.
+    pub committed: Step,
+    /// The last of them, where there is one.
+    pub last: Option<CommittedSum>,
+}
+
+/// The sum of a committed step. A worker that reduced it and missed the commit can still apply it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommittedSum {
+    /// The step.
+    pub step: Step,
+    /// Digest of the sum.
+    pub digest: Digest,
+    /// What members do with it.
+    pub update: Update,
 }
 
 impl JobTerms {
-    /// The first step to run.
+    /// The step that a run without workers of its own starts with.
+    #[must_use]
+    pub fn checkpointed(&self) -> Step {
+        self.resume.as_ref().map_or(Step(0), |from| from.next_step)
+    }
+
+    /// The first step to commit.
     #[must_use]
     pub fn start(&self) -> Step {
-        self.resume.as_ref().map_or(Step(0), |from| from.next_step)
+        let continued = self.continued.as_ref();
+        continued.map_or_else(|| self.checkpointed(), |continued| continued.committed)
     }
 
     /// Where the state before `next_step` is written.
@@ -77,26 +108,24 @@ pub struct Limits {
     pub attach_within: Duration,
     /// A gap between ticks from which on the coordinator itself was paused; silence during it proves nothing.
     pub own_pause: Duration,
-    /// How long members may take to connect to each other.
-    pub connect_within: Duration,
+    /// How long a job that has lost all its workers waits for those that hold its state, before it goes back to its
+    /// newest checkpoint.
+    pub reattach_within: Duration,
+    /// How long a step waits, sealed but for that, for a joiner that copies its state.
+    pub join_within: Duration,
+    /// How long a joiner may take to copy the state.
+    pub sync_within: Duration,
+    /// A member that has work and says nothing of it for so long, or for `stalled_factor` times as long as its slots take,
+    /// hangs.
+    pub stalled_after: Duration,
+    /// See `stalled_after`.
+    pub stalled_factor: u32,
     /// How long the last checkpoint of a job may take.
     pub drain_within: Duration,
+    /// How long a final checkpoint that fails is tried again.
+    pub save_again_within: Duration,
     /// How long dismissed workers may take to hang up.
     pub dismiss_within: Duration,
-}
-
-impl Limits {
-    /// For a coordinator whose workers are processes of its own machine.
-    ///
-    /// There a dead worker closes its connection at once, and no network can fall silent: silence means that the machine
-    /// is busy or short of memory, which passes.
-    #[must_use]
-    pub fn one_machine() -> Self {
-        Self {
-            dead_after: Duration::from_secs(15),
-            ..Self::default()
-        }
-    }
 }
 
 impl Default for Limits {
@@ -109,8 +138,13 @@ impl Default for Limits {
             dead_after: Duration::from_millis(1500),
             attach_within: Duration::from_secs(5),
             own_pause: Duration::from_secs(1),
-            connect_within: Duration::from_secs(30),
+            reattach_within: Duration::from_secs(10),
+            join_within: Duration::from_secs(2),
+            sync_within: Duration::from_secs(300),
+            stalled_after: Duration::from_secs(30),
+            stalled_factor: 8,
             drain_within: Duration::from_secs(600),
+            save_again_within: Duration::from_secs(90),
             dismiss_within: Duration::from_secs(5),
         }
     }

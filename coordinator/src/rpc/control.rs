@@ -14,7 +14,7 @@ use weft_proto::v1;
 use weft_proto::v1::control_server::Control;
 
 use super::stopped;
-use crate::config::{JobSpec, SubmitError};
+use crate::config::{JobSpec, SubmitError, WorkersBefore};
 use crate::engine::OnNonFinite;
 use crate::handle::CoordinatorHandle;
 use crate::view::JobView;
@@ -116,6 +116,7 @@ fn job_spec(request: v1::SubmitJobRequest) -> Result<JobSpec, Status> {
         form_within: FORM_WITHIN,
         output_dir,
         resume: request.resume.map(CheckpointRef::from),
+        workers_before: WorkersBefore::Gone,
         on_non_finite: OnNonFinite::default(),
         recipe,
     })

@@ -7,8 +7,8 @@ use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use weft_common::id::{Term, WorkerId};
-use weft_common::wire::{Command, Event, Hello, Refusal, register_reply};
+use weft_common::id::WorkerId;
+use weft_common::wire::{Attach, Command, Event, Hello, Refusal, register_reply};
 use weft_proto::v1;
 use weft_proto::v1::workers_server::Workers;
 
@@ -34,21 +34,21 @@ impl WorkersService {
         sent.map_err(|_| stopped())
     }
 
-    fn attaching(&self, first: Option<v1::WorkerEvent>) -> Result<WorkerId, Status> {
+    fn attaching(&self, first: Option<v1::WorkerEvent>) -> Result<Attach, Status> {
         let Some(v1::worker_event::Event::Attach(attach)) = first.and_then(|first| first.event)
         else {
             return Err(Status::invalid_argument(
                 "the first event of a session must be `attach`",
             ));
         };
-        if Term(attach.term) != self.coordinator.term {
+        let attach = Attach::try_from(attach)?;
+        if attach.term != self.coordinator.term {
             return Err(Status::failed_precondition(format!(
                 "worker registered in term {}, this is term {}; register again",
                 attach.term, self.coordinator.term
             )));
         }
-        let worker = attach.incarnation.parse();
-        worker.map_err(|error| Status::invalid_argument(format!("incarnation: {error}")))
+        Ok(attach)
     }
 }
 
@@ -82,10 +82,12 @@ impl Workers for WorkersService {
         request: Request<Streaming<v1::WorkerEvent>>,
     ) -> Result<Response<CommandStream>, Status> {
         let mut events = request.into_inner();
-        let worker = self.attaching(events.message().await?)?;
+        let attach = self.attaching(events.message().await?)?;
+        let session = (attach.worker, attach.session);
         let (outbox, commands) = mpsc::channel::<Command>(OUTBOX);
-        self.tell(Message::Attach { worker, outbox }).await?;
-        tokio::spawn(listen(worker, events, self.coordinator.inbox.clone()));
+        let attach = Box::new(attach);
+        self.tell(Message::Attach { attach, outbox }).await?;
+        tokio::spawn(listen(session, events, self.coordinator.inbox.clone()));
         let commands = ReceiverStream::new(commands).map(|command| Ok(command.into()));
         Ok(Response::new(Box::pin(commands)))
     }
@@ -104,7 +106,7 @@ impl Workers for WorkersService {
 
 /// Passes a session's events on, until it ends.
 async fn listen(
-    worker: WorkerId,
+    (worker, session): (WorkerId, u32),
     mut events: Streaming<v1::WorkerEvent>,
     inbox: mpsc::Sender<Message>,
 ) {
@@ -118,12 +120,20 @@ async fn listen(
             Ok(event) => event,
             Err(error) => break format!("it sent a malformed event: {error}"),
         };
-        let event = engine::Event::Reported { worker, event };
+        let event = engine::Event::Reported {
+            worker,
+            session,
+            event,
+        };
         if inbox.send(Message::Event(event)).await.is_err() {
             return;
         }
     };
-    let lost = engine::Event::SessionLost { worker, cause };
+    let lost = engine::Event::SessionLost {
+        worker,
+        session,
+        cause,
+    };
     // A driver that has stopped has forgotten the worker already.
     let _ = inbox.send(Message::Event(lost)).await;
 }

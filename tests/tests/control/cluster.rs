@@ -14,8 +14,8 @@ use weft_common::id::{Digest, JobId};
 use weft_common::recipe::{Format, Recipe};
 use weft_common::wire::{CheckpointRef, DatasetFile, DatasetRef};
 use weft_coordinator::{
-    Coordinator, CoordinatorConfig, DataSource, JobHandle, JobOutcome, JobSpec, Limits, Notice,
-    Notices, OnNonFinite, PreparedData, RunningCoordinator, StepReport,
+    Coordinator, CoordinatorConfig, DataSource, Incident, JobHandle, JobOutcome, JobSpec, Limits,
+    Notice, Notices, OnNonFinite, PreparedData, RunningCoordinator, StepReport, WorkersBefore,
 };
 use weft_worker::agent::{WorkerConfig, WorkerExit, run_worker};
 
@@ -102,6 +102,7 @@ impl Cluster {
             cache_dir: self.dir.path().join("cache"),
             listen_ip: "127.0.0.1".parse().unwrap(),
             connect_within: PATIENCE,
+            coordinator_grace: PATIENCE,
             stop: stop.clone(),
         };
         let exit = tokio::spawn(run_worker(config, factory(behaviour)));
@@ -120,6 +121,7 @@ impl Cluster {
             form_within: PATIENCE,
             output_dir: self.dir.path().join("out"),
             resume: None,
+            workers_before: WorkersBefore::Gone,
             on_non_finite: OnNonFinite::Fail,
         }
     }
@@ -148,7 +150,10 @@ pub(crate) fn config(dir: &Path) -> CoordinatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         state_dir: dir.join("state"),
         data: Arc::new(FakeData(dir.join("data"))),
-        limits: Limits::default(),
+        limits: Limits {
+            save_again_within: Duration::ZERO,
+            ..Limits::default()
+        },
     }
 }
 
@@ -163,6 +168,7 @@ pub(crate) struct Finished {
     pub(crate) outcome: JobOutcome,
     pub(crate) steps: Vec<StepReport>,
     pub(crate) checkpoints: Vec<CheckpointRef>,
+    pub(crate) incidents: Vec<Incident>,
 }
 
 impl Run {
@@ -172,6 +178,7 @@ impl Run {
         mut each: impl AsyncFnMut(&JobHandle, &StepReport),
     ) -> Finished {
         let (mut steps, mut checkpoints) = (Vec::new(), Vec::new());
+        let mut incidents = Vec::new();
         loop {
             let notice = timeout(PATIENCE, self.notices.next()).await;
             match notice
@@ -183,11 +190,13 @@ impl Run {
                     steps.push(step);
                 }
                 Notice::CheckpointSaved { checkpoint, .. } => checkpoints.push(checkpoint),
+                Notice::MemberLost(incident) => incidents.push(incident),
                 Notice::Ended(outcome) => {
                     return Finished {
                         outcome,
                         steps,
                         checkpoints,
+                        incidents,
                     };
                 }
                 Notice::WorkerJoined(_)
@@ -195,6 +204,7 @@ impl Run {
                 | Notice::Planned { .. }
                 | Notice::Waiting(_)
                 | Notice::EpochFormed(_)
+                | Notice::RolledBack { .. }
                 | Notice::CheckpointFailed { .. }
                 | Notice::Draining(_) => {}
             }

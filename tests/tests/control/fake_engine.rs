@@ -43,6 +43,7 @@ pub(crate) fn factory(behaviour: Behaviour) -> EngineFactory {
             behaviour: behaviour.clone(),
             state: vec![0; PARAMS],
             accumulator: vec![0; PARAMS],
+            staged: None,
             sum: vec![0; PARAMS],
         }))
     })
@@ -52,6 +53,7 @@ struct FakeEngine {
     behaviour: Behaviour,
     state: Vec<i64>,
     accumulator: Vec<i64>,
+    staged: Option<Vec<i64>>,
     sum: Vec<i64>,
 }
 
@@ -68,13 +70,45 @@ fn storage(error: std::io::Error) -> EngineError {
     EngineError::new(ErrorKind::Storage, error)
 }
 
+fn outcome(step: Step, slot: &SlotPlan) -> SlotOutcome {
+    SlotOutcome {
+        loss_sum: slot.supervised_tokens as f64 / (step.0 + 1) as f64,
+        supervised: slot.supervised_tokens,
+        tokens: slot.tokens,
+        digest: Digest::of(&slot.slot.0.to_le_bytes()),
+    }
+}
+
 impl FakeEngine {
     fn state_digest(&self) -> Digest {
         Digest::of(&bytes_of(&self.state))
     }
 
+    /// Takes its time, unless it is cancelled. The gradient depends on the rows and on the state, as a real one does.
+    fn gradient(&self, step: Step, slot: &SlotPlan, cancel: &Cancel) -> Option<Vec<i64>> {
+        let start = Instant::now();
+        while start.elapsed() < self.behaviour.slot_takes {
+            if cancel.is_cancelled() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        let of_row = |index: usize, row: &u32| {
+            (i64::from(*row) + 1) * (index as i64 + 1) + self.state[index] % 1000 * step.0 as i64
+        };
+        let value = |index: usize| slot.rows.iter().map(|row| of_row(index, row)).sum();
+        Some((0..PARAMS).map(value).collect())
+    }
+
+    fn add(&mut self, gradient: &[i64]) {
+        for (sum, term) in self.accumulator.iter_mut().zip(gradient) {
+            *sum += term;
+        }
+    }
+
     fn applied(&mut self) -> Applied {
         self.accumulator.fill(0);
+        self.staged = None;
         Applied {
             grad_norm: 1.0,
             learning_rate: 1e-4,
@@ -101,23 +135,33 @@ impl Engine for FakeEngine {
         slot: &SlotPlan,
         _: u64,
     ) -> Result<SlotOutcome, EngineError> {
-        let start = Instant::now();
-        while start.elapsed() < self.behaviour.slot_takes {
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        // The gradient depends on the rows and on the state, as a real one does.
-        for (index, value) in self.accumulator.iter_mut().enumerate() {
-            let state = self.state[index] % 1000;
-            for row in &slot.rows {
-                *value += (i64::from(*row) + 1) * (index as i64 + 1) + state * step.0 as i64;
-            }
-        }
-        Ok(SlotOutcome {
-            loss_sum: slot.supervised_tokens as f64 / (step.0 + 1) as f64,
-            supervised: slot.supervised_tokens,
-            tokens: slot.tokens,
-            digest: Digest::of(&slot.slot.0.to_le_bytes()),
-        })
+        let gradient = self.gradient(step, slot, &Cancel::new());
+        self.add(&gradient.expect("nobody cancels it"));
+        Ok(outcome(step, slot))
+    }
+
+    fn compute_staged(
+        &mut self,
+        step: Step,
+        slot: &SlotPlan,
+        _: u64,
+        cancel: &Cancel,
+    ) -> Result<Option<SlotOutcome>, EngineError> {
+        self.staged = self.gradient(step, slot, cancel);
+        Ok(self.staged.as_ref().map(|_| outcome(step, slot)))
+    }
+
+    fn merge_staged(&mut self) -> Result<(), EngineError> {
+        let staged = self.staged.take().ok_or_else(|| EngineError {
+            kind: ErrorKind::Internal,
+            message: "nothing is staged".to_owned(),
+        })?;
+        self.add(&staged);
+        Ok(())
+    }
+
+    fn discard_staged(&mut self) {
+        self.staged = None;
     }
 
     fn reduce(
@@ -173,6 +217,8 @@ impl Engine for FakeEngine {
         self.state = values
             .map(|value| i64::from_le_bytes(value.try_into().unwrap()))
             .collect();
+        self.accumulator.fill(0);
+        self.staged = None;
         Ok(Step(self.state[PARAMS - 1] as u64))
     }
 }
@@ -187,6 +233,7 @@ impl Snapshot for FakeSnapshot {
         }
         fs::create_dir_all(dir).map_err(storage)?;
         fs::write(dir.join("state"), &self.bytes).map_err(storage)?;
+        fs::write(dir.join("MANIFEST.json"), "{}").map_err(storage)?;
         Ok(SnapshotFiles {
             bytes: self.bytes.len() as u64,
         })

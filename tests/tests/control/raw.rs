@@ -24,6 +24,7 @@ fn hello() -> Hello {
         worker: WorkerId::generate(),
         weft_version: WEFT_VERSION.to_owned(),
         protocol_version: PROTOCOL_VERSION,
+        session: 0,
         facts: WorkerFacts {
             host: "host".to_owned(),
             device: "none".to_owned(),
@@ -68,6 +69,7 @@ async fn the_same_incarnation_registers_once() {
     let refusal = register(&mut client, hello.clone()).await.unwrap_err();
     let expected = Refusal::Duplicate {
         worker: hello.worker,
+        session: 0,
     };
     assert_eq!(refusal.message, expected.to_string());
     cluster.end().await;
@@ -83,6 +85,8 @@ async fn work_of_a_job_that_nobody_runs_is_refused() {
         event: Some(v1::worker_event::Event::Attach(v1::Attach {
             incarnation: hello.worker.to_string(),
             term: term.0,
+            session: 0,
+            holding: None,
         })),
     };
     let membership = Membership {
@@ -123,6 +127,8 @@ async fn a_session_without_registration_is_closed() {
         event: Some(v1::worker_event::Event::Attach(v1::Attach {
             incarnation: WorkerId::generate().to_string(),
             term: 1,
+            session: 0,
+            holding: None,
         })),
     };
     let events = futures::stream::iter([attach]);

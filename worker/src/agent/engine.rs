@@ -15,6 +15,10 @@ use crate::collective::{Cancel, Collective, CollectiveError};
 /// [`reduce`](Self::reduce) (again after a failed one), then either [`apply`](Self::apply) or
 /// [`skip`](Self::skip). The accumulator survives `reduce` and ends with `apply`, `skip` or
 /// [`drop_accumulator`](Self::drop_accumulator).
+///
+/// Beside the accumulator there is room for one *staged* micro-batch, of which it is not yet known whether it counts:
+/// [`compute_staged`](Self::compute_staged) fills it, [`merge_staged`](Self::merge_staged) adds it to the accumulator,
+/// [`discard_staged`](Self::discard_staged) forgets it.
 pub trait Engine: Send {
     /// Describes the engine as it is now; the state digest covers adapter and optimizer state.
     fn info(&self) -> EngineInfo;
@@ -32,6 +36,28 @@ pub trait Engine: Send {
         step_supervised: u64,
     ) -> Result<SlotOutcome, EngineError>;
 
+    /// Computes one micro-batch and keeps its gradient beside the accumulator, in the place of what was staged before.
+    /// Nothing where `cancel` was raised meanwhile; nothing is staged then.
+    ///
+    /// # Errors
+    /// Nothing is staged then, and the accumulator is as it was.
+    fn compute_staged(
+        &mut self,
+        step: Step,
+        slot: &SlotPlan,
+        step_supervised: u64,
+        cancel: &Cancel,
+    ) -> Result<Option<SlotOutcome>, EngineError>;
+
+    /// Adds the staged micro-batch to the accumulator: the same bits as if it had been computed there.
+    ///
+    /// # Errors
+    /// Nothing is staged.
+    fn merge_staged(&mut self) -> Result<(), EngineError>;
+
+    /// Forgets the staged micro-batch, if there is one.
+    fn discard_staged(&mut self);
+
     /// Sums the accumulators of all members. The own accumulator stays as it is, so that the call can be repeated
     /// with another collective.
     ///
@@ -43,13 +69,14 @@ pub trait Engine: Send {
         cancel: &Cancel,
     ) -> Result<Reduced, EngineError>;
 
-    /// Applies the optimizer to the last reduced sum and empties the accumulator.
+    /// Applies the optimizer to the last reduced sum and empties the accumulator. What is staged is forgotten.
     ///
     /// # Errors
     /// The state is undefined afterwards.
     fn apply(&mut self, step: Step) -> Result<Applied, EngineError>;
 
     /// Lets the step pass without an update, after a sum that was not finite, and empties the accumulator.
+    /// What is staged is forgotten.
     ///
     /// # Errors
     /// The state is undefined afterwards.
@@ -64,10 +91,12 @@ pub trait Engine: Send {
     /// No memory for the copy.
     fn snapshot(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn Snapshot>, EngineError>;
 
-    /// Replaces the state by that of a complete checkpoint folder; gives the step that training continues with.
+    /// Replaces the state by that of a complete checkpoint folder; gives the step that training continues with. The
+    /// accumulator is empty and nothing is staged then.
     ///
     /// # Errors
-    /// The checkpoint is incomplete, or of another base model, adapter, optimizer or dataset.
+    /// The checkpoint is incomplete, or of another base model, adapter, optimizer or dataset. Everything is as it was
+    /// then.
     fn restore(&mut self, dir: &Path) -> Result<Step, EngineError>;
 }
 

@@ -22,9 +22,9 @@ pub enum WorkerExit {
         /// Where, for how long, and why not.
         message: String,
     },
-    /// The session ended.
+    /// The session ended, and no other could be opened in time.
     CoordinatorLost {
-        /// What happened.
+        /// What happened, and what to do.
         message: String,
     },
     /// The worker itself broke.

@@ -1,18 +1,23 @@
 //! The worker's side of the protocol.
 //!
-//! [`run_worker`] opens a session, then its driver selects one input at a time, gives it to the pure `machine` and
-//! performs what that decides. An [`Engine`] and its collective live on a training thread of their own, never in the
-//! async pool.
+//! The driver of [`run_worker`] selects one input at a time, gives it to the pure [`machine`] and performs what that
+//! decides: sessions with the coordinator, orders to the training thread, copies of a peer's state. An [`Engine`] and its
+//! collective live on the training thread, never in the async pool. The worker's state is served to its peers as long as
+//! it runs.
 
 mod driver;
 mod engine;
 mod exit;
 mod fetch;
-mod machine;
+pub mod machine;
 mod order;
+mod peer;
 mod session;
 mod setup;
+#[cfg(test)]
+mod testing;
 mod thread;
+mod tokens;
 
 pub use driver::run_worker;
 pub use engine::{
@@ -20,4 +25,5 @@ pub use engine::{
     Snapshot, SnapshotFiles, SnapshotMeta, SumHealth,
 };
 pub use exit::WorkerExit;
+pub use order::{Answer, Loading, Order, StateCopy};
 pub use setup::{EngineFactory, JobSetup, WorkerConfig};

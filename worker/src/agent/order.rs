@@ -1,58 +1,142 @@
 //! What the training thread is told, and what it answers.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use weft_common::id::LeaseId;
 use weft_common::wire::{
-    Event, FormEpoch, LeasedSlot, Membership, Prepare, Round, TakeCheckpoint, Update, WorkerFailed,
+    Event, FormEpoch, Holding, LeasedSlot, Membership, Prepare, Restore, Round, TakeCheckpoint,
+    Update, WorkerFailed,
 };
 
 /// One thing for the training thread to do; it does them in the order they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Make the job's engine and restore its state.
+pub enum Order {
+    /// Make the job's engine and restore its state; answered with [`Event::Prepared`].
     Load(Box<Loading>),
-    /// Connect to the peers of an epoch.
+    /// Say what is held; answered with [`Event::Prepared`].
+    ///
+    /// What is held is told under the newest membership heard of, that of the order included. This holds for all orders.
+    Describe(Membership),
+    /// Forget what is staged and the peers, then say what is held; answered with [`Answer::Settled`], always.
+    Settle(Membership),
+    /// Go back to a checkpoint or to the beginning; answered with [`Event::Prepared`].
+    Restore(Restore),
+    /// Take over the copied state of a peer; answered with [`Event::Prepared`].
+    Adopt {
+        /// The membership that asked for it.
+        membership: Membership,
+        /// The copy.
+        copy: StateCopy,
+    },
+    /// Note the members of an epoch. Connecting to them is left to the first [`Order::Reduce`]. No answer.
     Join(FormEpoch),
-    /// Compute a micro-batch.
+    /// Compute a micro-batch; answered with [`Event::SlotDone`], unless it is cancelled.
     Compute {
+        /// The round of its grant.
         round: Round,
+        /// Supervised tokens of the whole step.
         step_supervised: u64,
+        /// The micro-batch.
         slot: LeasedSlot,
     },
-    /// Sum the accumulators.
+    /// Add the staged micro-batch to the accumulator. No answer.
+    Merge {
+        /// The round of its grant.
+        round: Round,
+        /// Its grant.
+        lease: LeaseId,
+    },
+    /// Forget the staged micro-batch, where this grant's is staged. No answer.
+    Discard(LeaseId),
+    /// Sum the accumulators, with the members of the last [`Order::Join`]; answered with [`Event::Reduced`].
     Reduce(Round),
-    /// Apply a committed step.
-    Apply { round: Round, update: Update },
-    /// Copy the state and write it elsewhere.
+    /// Apply a committed step; answered with [`Event::Applied`].
+    Apply {
+        /// The attempt whose sum is applied.
+        round: Round,
+        /// What happens to it.
+        update: Update,
+    },
+    /// Copy the state and write it elsewhere; answered with [`Event::CheckpointWritten`] or
+    /// [`Event::CheckpointFailed`], out of turn.
     Snapshot(TakeCheckpoint),
-    /// Forget the gradients of the step in hand.
-    DropAccumulator,
-    /// Forget the job.
+    /// Forget the job. No answer.
     Unload,
 }
 
 /// A job to load, with its dataset on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Loading {
-    pub(super) prepare: Prepare,
-    pub(super) dataset_dir: std::path::PathBuf,
+pub struct Loading {
+    /// The job.
+    pub prepare: Prepare,
+    /// Complete folder of its prepared dataset.
+    pub dataset_dir: PathBuf,
 }
+
+/// A folder with the copied state of a peer. A temporary one is removed with the last clone.
+#[derive(Debug, Clone)]
+pub struct StateCopy {
+    dir: PathBuf,
+    /// Keeps a temporary folder there.
+    _temporary: Option<Arc<TempDir>>,
+}
+
+impl StateCopy {
+    /// A folder that somebody else removes.
+    #[must_use]
+    pub fn at(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            _temporary: None,
+        }
+    }
+
+    /// A folder that nobody needs afterwards.
+    pub(super) fn temporary(folder: TempDir) -> Self {
+        Self {
+            dir: folder.path().to_owned(),
+            _temporary: Some(Arc::new(folder)),
+        }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl PartialEq for StateCopy {
+    fn eq(&self, other: &Self) -> bool {
+        self.dir == other.dir
+    }
+}
+
+impl Eq for StateCopy {}
 
 /// What the training thread answers.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Answer {
-    /// Something to tell the coordinator, as it is.
+pub enum Answer {
+    /// Something to tell the coordinator.
     Done(Event),
-    /// An order failed; the job cannot go on here.
+    /// An order failed.
     Failed(WorkerFailed),
+    /// What is held now; nothing where no job is loaded. Everything ordered before is done or passed over.
+    Settled(Option<Holding>),
 }
 
 impl Answer {
     /// The membership that was worked for.
-    pub(super) fn membership(&self) -> Option<&Membership> {
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
         match self {
             Self::Failed(failed) => Some(&failed.membership),
+            Self::Settled(holding) => holding.as_ref().map(|holding| &holding.membership),
             Self::Done(event) => match event {
                 Event::Prepared(event) => Some(&event.membership),
-                Event::EpochReady(membership) => Some(membership),
+                Event::SyncFailed(event) => Some(&event.membership),
                 Event::SlotDone(event) => Some(&event.round.membership),
                 Event::Reduced(event) => Some(&event.round.membership),
                 Event::Applied(event) => Some(&event.round.membership),

@@ -1,21 +1,21 @@
-//! A worker's session with the coordinator: find it, register, attach.
+//! One attempt to open a session: find the coordinator, register, attach.
 
 use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
-use weft_common::id::WorkerId;
+use weft_common::id::{Term, WorkerId};
 use weft_common::wire::{
-    Event, Hello, PROTOCOL_VERSION, WEFT_VERSION, Welcome, WorkerFacts, registered,
+    Attach, Event, Hello, PROTOCOL_VERSION, WEFT_VERSION, Welcome, WorkerFacts, registered,
 };
 use weft_proto::v1;
 use weft_proto::v1::workers_client::WorkersClient;
 
-use super::exit::WorkerExit;
+use super::machine::{Connect, ConnectFailure};
 use super::setup::WorkerConfig;
 
 /// A dead coordinator is asked for a sign of life this often …
@@ -23,12 +23,10 @@ const KEEPALIVE_EVERY: Duration = Duration::from_millis(500);
 /// … and given up after this long. Patience is safe: a worker without its coordinator can commit nothing.
 const KEEPALIVE_WITHIN: Duration = Duration::from_secs(15);
 
-/// One attempt to connect.
-const ATTEMPT_WITHIN: Duration = Duration::from_secs(2);
-
-/// Between attempts; a coordinator that just starts is found quickly, one that is away is not flooded.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_MOST: Duration = Duration::from_secs(1);
+/// How long the connection may take to be there …
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// … and each of the two calls to be answered.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
 
 /// Events that may wait for the network. A worker has a handful under way.
 const OUTBOX: usize = 256;
@@ -46,29 +44,55 @@ pub(super) struct Session {
     pub(super) commands: Streaming<v1::Command>,
 }
 
-/// Looks for the coordinator until it is found or `connect_within` has passed, then registers and attaches.
-pub(super) async fn open(config: &WorkerConfig, worker: WorkerId) -> Result<Session, WorkerExit> {
-    let mut client = WorkersClient::new(connect(config).await?);
-    let lost = |message: String| WorkerExit::CoordinatorLost { message };
-    let reply = client
-        .register(v1::Hello::from(hello(config, worker)))
-        .await;
-    let reply = reply.map_err(|status| lost(status.message().to_owned()))?;
-    let answer = registered(reply.into_inner()).map_err(|error| lost(error.to_string()))?;
-    let welcome = answer.map_err(|refusal| WorkerExit::Refused {
-        message: refusal.message,
-    })?;
+/// How the coordinator is reached.
+///
+/// # Errors
+/// The address is none.
+pub(super) fn endpoint(config: &WorkerConfig) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(config.coordinator.clone());
+    let endpoint =
+        endpoint.map_err(|error| format!("{} is no address: {error}", config.coordinator))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_WITHIN)
+        .http2_keep_alive_interval(KEEPALIVE_EVERY)
+        .keep_alive_timeout(KEEPALIVE_WITHIN)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
+/// Makes one attempt, after the pause that `asked` says.
+pub(super) async fn open(
+    endpoint: Endpoint,
+    config: WorkerConfig,
+    worker: WorkerId,
+    asked: Connect,
+) -> Result<Session, ConnectFailure> {
+    sleep(asked.after).await;
+    let channel = endpoint.connect().await;
+    let mut client = WorkersClient::new(channel.map_err(|error| ConnectFailure::Unreachable {
+        message: format!("{} not reached: {}", config.coordinator, causes(&error)),
+    })?);
+    let welcome = register(&mut client, hello(&config, worker, asked.session)).await?;
+    let term = Some(welcome.term);
+    if welcome.term < asked.at_least {
+        let message = format!(
+            "{} is a coordinator of term {}, which ended with term {}",
+            config.coordinator, welcome.term, asked.at_least
+        );
+        return Err(ConnectFailure::Lost { term, message });
+    }
     let (outbox, events) = mpsc::channel::<Event>(OUTBOX);
     let attach = v1::WorkerEvent {
-        event: Some(v1::worker_event::Event::Attach(v1::Attach {
-            incarnation: worker.to_string(),
-            term: welcome.term.0,
-        })),
+        event: Some(v1::worker_event::Event::Attach(v1::Attach::from(Attach {
+            worker,
+            term: welcome.term,
+            session: asked.session,
+            holding: asked.holding.map(|holding| *holding),
+        }))),
     };
     let first = futures::stream::once(std::future::ready(attach));
     let events = first.chain(ReceiverStream::new(events).map(Into::into));
-    let commands = client.attach(events).await;
-    let commands = commands.map_err(|status| lost(status.message().to_owned()))?;
+    let commands = within(term, client.attach(events)).await?;
     Ok(Session {
         client,
         welcome,
@@ -77,41 +101,43 @@ pub(super) async fn open(config: &WorkerConfig, worker: WorkerId) -> Result<Sess
     })
 }
 
-async fn connect(config: &WorkerConfig) -> Result<Channel, WorkerExit> {
-    let unreachable = |why: String| WorkerExit::Unreachable {
-        message: format!(
-            "{} not reached within {:.0} s: {why}; check that the coordinator runs and the address is right",
-            config.coordinator,
-            config.connect_within.as_secs_f64()
-        ),
-    };
-    let endpoint = Endpoint::from_shared(config.coordinator.clone())
-        .map_err(|error| unreachable(error.to_string()))?
-        .connect_timeout(ATTEMPT_WITHIN)
-        .http2_keep_alive_interval(KEEPALIVE_EVERY)
-        .keep_alive_timeout(KEEPALIVE_WITHIN)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
-    let deadline = Instant::now() + config.connect_within;
-    let mut pause = RETRY_FIRST;
-    loop {
-        let error = match endpoint.connect().await {
-            Ok(channel) => return Ok(channel),
-            Err(error) => error,
-        };
-        if config.stop.is_cancelled() {
-            return Err(WorkerExit::Left);
+async fn register(
+    client: &mut WorkersClient<Channel>,
+    hello: Hello,
+) -> Result<Welcome, ConnectFailure> {
+    let reply = within(None, client.register(v1::Hello::from(hello))).await?;
+    let answer = registered(reply.into_inner()).map_err(|error| ConnectFailure::Lost {
+        term: None,
+        message: error.to_string(),
+    })?;
+    answer.map_err(|refusal| {
+        let reason = refusal.reason();
+        let message = refusal.message;
+        match reason {
+            v1::RefusalReason::Duplicate => ConnectFailure::Duplicate { message },
+            v1::RefusalReason::ShuttingDown => ConnectFailure::ShuttingDown { message },
+            v1::RefusalReason::Unspecified
+            | v1::RefusalReason::WeftVersion
+            | v1::RefusalReason::ProtocolVersion
+            | v1::RefusalReason::Full
+            | v1::RefusalReason::Malformed => ConnectFailure::Refused { message },
         }
-        if Instant::now() + pause > deadline {
-            return Err(unreachable(causes(&error)));
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
-    }
+    })
+}
+
+/// A call to a coordinator whose term was heard, if it was.
+async fn within<T>(
+    term: Option<Term>,
+    call: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, ConnectFailure> {
+    let lost = |message| ConnectFailure::Lost { term, message };
+    let answer = timeout(CALL_WITHIN, call).await;
+    let answer = answer.map_err(|_| lost(format!("no answer within {CALL_WITHIN:?}")))?;
+    answer.map_err(|status| lost(status.message().to_owned()))
 }
 
 /// A transport error's own words say nothing; its causes do.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
         innermost = cause;
@@ -119,11 +145,12 @@ fn causes(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-fn hello(config: &WorkerConfig, worker: WorkerId) -> Hello {
+fn hello(config: &WorkerConfig, worker: WorkerId, session: u32) -> Hello {
     Hello {
         worker,
         weft_version: WEFT_VERSION.to_owned(),
         protocol_version: PROTOCOL_VERSION,
+        session,
         facts: WorkerFacts {
             host: host_name(),
             device: config.device.clone(),

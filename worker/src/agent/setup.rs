@@ -19,12 +19,14 @@ pub struct WorkerConfig {
     pub device: String,
     /// Memory of the device; 0 where unknown.
     pub memory_bytes: u64,
-    /// Where prepared datasets are kept that the coordinator's disk does not share.
+    /// Where prepared datasets are kept that the coordinator's disk does not share, and states on their way.
     pub cache_dir: PathBuf,
-    /// Address that the ring listens on; must be reachable by the other workers.
+    /// Address that the ring and the server of the state listen on; must be reachable by the other workers.
     pub listen_ip: IpAddr,
-    /// How long to look for the coordinator before giving up.
+    /// How long to look for the coordinator at first before giving up.
     pub connect_within: Duration,
+    /// How long to look for it again once it was lost; what the worker holds is kept meanwhile.
+    pub coordinator_grace: Duration,
     /// Raised when the process is told to stop; the worker then asks to be let go.
     pub stop: CancellationToken,
 }

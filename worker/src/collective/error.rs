@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use weft_common::id::{Epoch, Rank};
+use weft_common::id::{Epoch, Rank, Term};
 
 /// Why a collective could not be formed, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,24 @@ pub enum CollectiveError {
     Broken,
 }
 
+impl CollectiveError {
+    /// The neighbour that is probably gone, where that is what ended the collective. One that answers, if only to
+    /// refuse, is not.
+    #[must_use]
+    pub fn suspect(&self) -> Option<Rank> {
+        match self {
+            Self::PeerLost { rank, .. } | Self::Stalled { rank, .. } => Some(*rank),
+            Self::Cancelled
+            | Self::Listen { .. }
+            | Self::NotAMember { .. }
+            | Self::Driver(_)
+            | Self::Refused { .. }
+            | Self::OutOfStep { .. }
+            | Self::Broken => None,
+        }
+    }
+}
+
 /// Why a member turns away who dialled it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -98,9 +116,9 @@ pub enum Refusal {
     /// The caller works on another job.
     OtherJob,
     /// The caller is of an epoch that is over; this one is current.
-    StaleEpoch(Epoch),
+    StaleEpoch(Term, Epoch),
     /// The caller is of an epoch that this member has not reached yet; it is still in this one.
-    FutureEpoch(Epoch),
+    FutureEpoch(Term, Epoch),
     /// The caller's rank or world does not fit this member's ring.
     WrongPlace,
 }
@@ -110,10 +128,13 @@ impl fmt::Display for Refusal {
         match self {
             Self::Stranger => write!(f, "it speaks another protocol or another version of it"),
             Self::OtherJob => write!(f, "it works on another job"),
-            Self::StaleEpoch(current) => {
-                write!(f, "this member's epoch is over; epoch {current} is current")
+            Self::StaleEpoch(term, epoch) => write!(
+                f,
+                "this member's epoch is over; epoch {epoch} of term {term} is current"
+            ),
+            Self::FutureEpoch(term, epoch) => {
+                write!(f, "it is still in epoch {epoch} of term {term}")
             }
-            Self::FutureEpoch(current) => write!(f, "it is still in epoch {current}"),
             Self::WrongPlace => write!(f, "its ring has another number or order of members"),
         }
     }

@@ -75,6 +75,24 @@ impl Accumulator {
         std::mem::take(&mut self.slot)
     }
 
+    /// Adds all that `staged` holds and empties it. Cost: one pass over both.
+    ///
+    /// # Panics
+    /// If `staged` has another length.
+    pub fn absorb(&mut self, staged: &mut Self) {
+        assert_eq!(staged.len(), self.len(), "sums of the same gradient");
+        self.sums
+            .par_chunks_mut(BLOCK)
+            .zip(staged.sums.par_chunks_mut(BLOCK))
+            .for_each(|(sums, terms)| {
+                for (sum, term) in sums.iter_mut().zip(terms) {
+                    *sum = sum.wrapping_add(std::mem::take(term));
+                }
+            });
+        self.flags += std::mem::take(&mut staged.flags);
+        self.slot = self.slot.plus(std::mem::take(&mut staged.slot));
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.sums.fill(0);
@@ -235,6 +253,23 @@ mod tests {
                 overflow: 1
             }
         );
+    }
+
+    #[test]
+    fn absorbing_equals_adding_and_leaves_nothing() {
+        let len = BLOCK + 5;
+        let (mut direct, mut staging) = (Accumulator::new(len), Accumulator::new(len));
+        let mut sick = gradient(2, len);
+        (sick[0], sick[7]) = (f32::NAN, 1e30);
+        let mut main = Accumulator::new(len);
+        for slot in [gradient(1, len), sick, gradient(3, len)] {
+            direct.add(0, &slot);
+            staging.add(0, &slot);
+            assert_eq!(staging.end_slot(), direct.end_slot());
+            main.absorb(&mut staging);
+        }
+        assert_eq!(reduced(&main), reduced(&direct));
+        assert_eq!(reduced(&staging), reduced(&Accumulator::new(len)));
     }
 
     fn fixed_then_float(grad: f32) -> f32 {

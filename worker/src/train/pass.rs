@@ -17,9 +17,14 @@ pub trait GradSink<B = Vec<f32>> {
     /// Ranges of one pass do not overlap and together cover the adapter; layers come last to first. A pass in which
     /// nothing is supervised has no gradient and makes no call.
     fn accept(&mut self, range: Range<usize>, grad: &B);
+
+    /// Whether nobody wants the gradient any more; asked before each layer, and ends the pass.
+    fn abandoned(&self) -> bool {
+        false
+    }
 }
 
-/// A micro-batch that the model cannot run.
+/// A micro-batch that did not run to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PassError {
     /// A token id without an embedding.
@@ -42,6 +47,9 @@ pub enum PassError {
         /// The model's limit.
         context: usize,
     },
+    /// The sink wanted no more; it may hold a part of the gradient.
+    #[error("the micro-batch was abandoned")]
+    Abandoned,
 }
 
 /// Runs micro-batches. Owns the buffers, which grow to the largest micro-batch seen and are reused.
@@ -78,7 +86,7 @@ impl<O: Ops> Pass<O> {
     /// Loss of a micro-batch; the adapter's gradient of `scale · loss_sum` goes to `sink`.
     ///
     /// # Errors
-    /// If a token is not in the vocabulary or a row is longer than the model's context.
+    /// If a token is not in the vocabulary, a row is longer than the model's context, or `sink` has abandoned the pass.
     pub fn forward_backward(
         &mut self,
         model: &Model<O>,
@@ -105,12 +113,12 @@ impl<O: Ops> Pass<O> {
             plan,
             tokens: &tokens,
         };
-        run.forward(batch, room);
+        run.forward(batch, room, sink)?;
         let last = &room.inputs[model.spec().layers];
         let loss = room
             .loss
             .forward_backward(model, batch, scale, (last, &mut room.dx));
-        run.backward(room, sink);
+        run.backward(room, sink)?;
         Ok(loss)
     }
 
@@ -172,7 +180,12 @@ impl<'a, O: Ops> Run<'a, O> {
         }
     }
 
-    fn forward(&self, batch: &PackedBatch, room: &mut Room<O>) {
+    fn forward(
+        &self,
+        batch: &PackedBatch,
+        room: &mut Room<O>,
+        sink: &dyn GradSink<O::Buf>,
+    ) -> Result<(), PassError> {
         let (ops, spec) = (self.model.ops(), self.model.spec());
         let ids = ops.upload_ids(batch.tokens());
         ops.embed(
@@ -182,20 +195,27 @@ impl<'a, O: Ops> Run<'a, O> {
             &mut room.inputs[0],
         );
         for index in 0..spec.layers {
+            wanted(sink)?;
             let (x_in, x_out) = room.inputs.split_at_mut(index + 1);
             let kept = &mut room.kept[self.plan.slot(spec, index)];
             self.layer(index)
                 .forward(&x_in[index], kept, &mut room.work, &mut x_out[0]);
         }
+        Ok(())
     }
 
     /// Down to the lowest layer that has an adapter: below it there is nothing to train.
-    fn backward(&self, room: &mut Room<O>, sink: &mut dyn GradSink<O::Buf>) {
+    fn backward(
+        &self,
+        room: &mut Room<O>,
+        sink: &mut dyn GradSink<O::Buf>,
+    ) -> Result<(), PassError> {
         let spec = self.model.spec();
         let layout = self.adapter.layout();
         let lowest = (0..spec.layers).find(|&index| !layout.layer(index).is_empty());
-        let Some(lowest) = lowest else { return };
+        let Some(lowest) = lowest else { return Ok(()) };
         for index in (lowest..spec.layers).rev() {
+            wanted(sink)?;
             let layer = self.layer(index);
             let x_in = &room.inputs[index];
             let kept = &mut room.kept[self.plan.slot(spec, index)];
@@ -218,6 +238,15 @@ impl<'a, O: Ops> Run<'a, O> {
                 sink.accept(layout.layer(index), &room.lora_grads);
             }
         }
+        Ok(())
+    }
+}
+
+fn wanted<B>(sink: &dyn GradSink<B>) -> Result<(), PassError> {
+    if sink.abandoned() {
+        Err(PassError::Abandoned)
+    } else {
+        Ok(())
     }
 }
 

@@ -2,12 +2,12 @@
 
 use weft_proto::v1::{self, command::Command as Wire};
 
-use super::shared::{checkpoint, digest, digest_bytes, membership, round};
+use super::shared::{checkpoint, digest, digest_bytes, membership, round, worker};
 use super::{WireError, required};
 use crate::id::{LeaseId, Rank, Step};
 use crate::wire::{
-    Command, Commit, DatasetFile, DatasetRef, EndJob, FormEpoch, Lease, LeasedSlot, Member,
-    Prepare, Reject, RejectReason, TakeCheckpoint, Update,
+    Command, Commit, DatasetFile, DatasetRef, EndJob, FetchState, FormEpoch, Lease, LeasedSlot,
+    Member, Prepare, Reject, RejectReason, Restore, Settle, TakeCheckpoint, Update, Verdict,
 };
 
 impl From<Command> for v1::Command {
@@ -16,6 +16,9 @@ impl From<Command> for v1::Command {
             Command::Prepare(command) => Wire::Prepare(command.into()),
             Command::FormEpoch(command) => Wire::FormEpoch(command.into()),
             Command::Lease(command) => Wire::Lease(command.into()),
+            Command::FetchState(command) => Wire::FetchState(command.into()),
+            Command::Restore(command) => Wire::Restore(command.into()),
+            Command::Settle(command) => Wire::Settle(command.into()),
             Command::Seal(round) => Wire::Seal(v1::Seal {
                 round: Some(round.into()),
             }),
@@ -39,6 +42,9 @@ impl TryFrom<v1::Command> for Command {
             Wire::Prepare(command) => Self::Prepare(command.try_into()?),
             Wire::FormEpoch(command) => Self::FormEpoch(command.try_into()?),
             Wire::Lease(command) => Self::Lease(command.try_into()?),
+            Wire::FetchState(command) => Self::FetchState(command.try_into()?),
+            Wire::Restore(command) => Self::Restore(command.try_into()?),
+            Wire::Settle(command) => Self::Settle(command.try_into()?),
             Wire::Seal(command) => Self::Seal(round(command.round)?),
             Wire::Commit(command) => Self::Commit(command.try_into()?),
             Wire::TakeCheckpoint(command) => Self::TakeCheckpoint(command.try_into()?),
@@ -125,6 +131,7 @@ impl From<FormEpoch> for v1::FormEpoch {
             membership: Some(from.membership.into()),
             members: from.members.into_iter().map(member).collect(),
             step: from.step.0,
+            keep: from.keep,
         }
     }
 }
@@ -138,15 +145,84 @@ impl TryFrom<v1::FormEpoch> for FormEpoch {
             membership: membership(from.membership)?,
             members: members.collect::<Result<_, _>>()?,
             step: Step(from.step),
+            keep: from.keep,
+        })
+    }
+}
+
+impl From<FetchState> for v1::FetchState {
+    fn from(from: FetchState) -> Self {
+        Self {
+            membership: Some(from.membership.into()),
+            source: from.source.to_string(),
+            address: from.address.to_string(),
+        }
+    }
+}
+
+impl TryFrom<v1::FetchState> for FetchState {
+    type Error = WireError;
+
+    fn try_from(from: v1::FetchState) -> Result<Self, WireError> {
+        let address = from.address.parse();
+        Ok(Self {
+            membership: membership(from.membership)?,
+            source: worker(&from.source, "fetch_state.source")?,
+            address: address.map_err(|error| WireError::invalid("fetch_state.address", error))?,
+        })
+    }
+}
+
+impl From<Restore> for v1::Restore {
+    fn from(from: Restore) -> Self {
+        Self {
+            membership: Some(from.membership.into()),
+            checkpoint: from.checkpoint.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::Restore> for Restore {
+    type Error = WireError;
+
+    fn try_from(from: v1::Restore) -> Result<Self, WireError> {
+        Ok(Self {
+            membership: membership(from.membership)?,
+            checkpoint: from.checkpoint.map(Into::into),
+        })
+    }
+}
+
+impl From<Settle> for v1::Settle {
+    fn from(from: Settle) -> Self {
+        Self {
+            round: Some(from.round.into()),
+            lease: from.lease.0,
+            merge: from.verdict == Verdict::Merge,
+        }
+    }
+}
+
+impl TryFrom<v1::Settle> for Settle {
+    type Error = WireError;
+
+    fn try_from(from: v1::Settle) -> Result<Self, WireError> {
+        Ok(Self {
+            round: round(from.round)?,
+            lease: LeaseId(from.lease),
+            verdict: if from.merge {
+                Verdict::Merge
+            } else {
+                Verdict::Discard
+            },
         })
     }
 }
 
 fn member(from: v1::Member) -> Result<Member, WireError> {
-    let worker = from.worker.parse();
     let address = from.address.parse();
     Ok(Member {
-        worker: worker.map_err(|error| WireError::invalid("member.worker", error))?,
+        worker: worker(&from.worker, "member.worker")?,
         rank: Rank(from.rank),
         address: address.map_err(|error| WireError::invalid("member.address", error))?,
     })
@@ -157,6 +233,7 @@ impl From<Lease> for v1::Lease {
         let slot = |slot: LeasedSlot| v1::LeasedSlot {
             lease: slot.lease.0,
             slot: Some(slot.plan.into()),
+            staged: slot.staged,
         };
         Self {
             round: Some(from.round.into()),
@@ -174,6 +251,7 @@ impl TryFrom<v1::Lease> for Lease {
             Ok(LeasedSlot {
                 lease: LeaseId(slot.lease),
                 plan: required(slot.slot, "lease.slot")?.into(),
+                staged: slot.staged,
             })
         };
         Ok(Self {
@@ -193,7 +271,6 @@ impl From<Commit> for v1::Commit {
         Self {
             round: Some(from.round.into()),
             update: update.into(),
-            next: from.next.map(Into::into),
         }
     }
 }
@@ -212,7 +289,6 @@ impl TryFrom<v1::Commit> for Commit {
         Ok(Self {
             round: round(from.round)?,
             update,
-            next: from.next.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -250,6 +326,7 @@ impl From<Reject> for v1::Reject {
             RejectReason::Slot => v1::RejectReason::Slot,
             RejectReason::Phase => v1::RejectReason::Phase,
             RejectReason::Member => v1::RejectReason::Member,
+            RejectReason::Outcome => v1::RejectReason::Outcome,
         };
         Self {
             round: Some(from.round.into()),
@@ -272,6 +349,7 @@ impl TryFrom<v1::Reject> for Reject {
             Ok(v1::RejectReason::Slot) => RejectReason::Slot,
             Ok(v1::RejectReason::Phase) => RejectReason::Phase,
             Ok(v1::RejectReason::Member) => RejectReason::Member,
+            Ok(v1::RejectReason::Outcome) => RejectReason::Outcome,
             Ok(v1::RejectReason::Unspecified) | Err(_) => {
                 return Err(WireError::invalid("reason", from.reason));
             }

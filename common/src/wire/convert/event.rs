@@ -6,13 +6,13 @@ use weft_proto::v1::{self, worker_event::Event as Wire};
 
 use super::shared::{
     checkpoint, digest, digest_bytes, health, health_code, kind, kind_code, membership, nanos,
-    round,
+    round, worker,
 };
 use super::{WireError, required};
-use crate::id::{LeaseId, SlotId, Step};
+use crate::id::{LeaseId, SlotId};
 use crate::wire::{
-    AppliedReport, CheckpointFailed, CheckpointWritten, Event, Heartbeat, Prepared, ReducedReport,
-    SlotDone, SlotOutcome, WorkerFailed,
+    AppliedReport, CheckpointFailed, CheckpointWritten, Event, Heartbeat, ReducedReport, SlotDone,
+    SlotOutcome, SyncFailed, WorkerFailed,
 };
 
 impl From<Event> for v1::WorkerEvent {
@@ -20,9 +20,7 @@ impl From<Event> for v1::WorkerEvent {
         let event = match from {
             Event::Heartbeat(event) => Wire::Heartbeat(event.into()),
             Event::Prepared(event) => Wire::Prepared(event.into()),
-            Event::EpochReady(membership) => Wire::EpochReady(v1::EpochReady {
-                membership: Some(membership.into()),
-            }),
+            Event::SyncFailed(event) => Wire::SyncFailed(event.into()),
             Event::SlotDone(event) => Wire::SlotDone(event.into()),
             Event::Reduced(event) => Wire::Reduced(event.into()),
             Event::Applied(event) => Wire::Applied(event.into()),
@@ -45,7 +43,7 @@ impl TryFrom<v1::WorkerEvent> for Event {
             }
             Wire::Heartbeat(event) => Self::Heartbeat(event.into()),
             Wire::Prepared(event) => Self::Prepared(event.try_into()?),
-            Wire::EpochReady(event) => Self::EpochReady(membership(event.membership)?),
+            Wire::SyncFailed(event) => Self::SyncFailed(event.try_into()?),
             Wire::SlotDone(event) => Self::SlotDone(event.try_into()?),
             Wire::Reduced(event) => Self::Reduced(event.try_into()?),
             Wire::Applied(event) => Self::Applied(event.try_into()?),
@@ -72,31 +70,6 @@ impl From<v1::Heartbeat> for Heartbeat {
             slots_computed: from.slots_computed,
             peak_resident_bytes: from.peak_resident_bytes,
         }
-    }
-}
-
-impl From<Prepared> for v1::Prepared {
-    fn from(from: Prepared) -> Self {
-        Self {
-            membership: Some(from.membership.into()),
-            next_step: from.next_step.0,
-            engine: Some(from.engine.into()),
-            ring_port: from.ring_port.into(),
-        }
-    }
-}
-
-impl TryFrom<v1::Prepared> for Prepared {
-    type Error = WireError;
-
-    fn try_from(from: v1::Prepared) -> Result<Self, WireError> {
-        let ring_port = u16::try_from(from.ring_port);
-        Ok(Self {
-            membership: membership(from.membership)?,
-            next_step: Step(from.next_step),
-            engine: required(from.engine, "engine")?.try_into()?,
-            ring_port: ring_port.map_err(|error| WireError::invalid("ring_port", error))?,
-        })
     }
 }
 
@@ -234,10 +207,12 @@ impl TryFrom<v1::CheckpointFailed> for CheckpointFailed {
 
 impl From<WorkerFailed> for v1::WorkerFailed {
     fn from(from: WorkerFailed) -> Self {
+        let suspect = from.suspect.map(|suspect| suspect.to_string());
         Self {
             membership: Some(from.membership.into()),
             kind: kind_code(from.kind),
             message: from.message,
+            suspect: suspect.unwrap_or_default(),
         }
     }
 }
@@ -246,9 +221,34 @@ impl TryFrom<v1::WorkerFailed> for WorkerFailed {
     type Error = WireError;
 
     fn try_from(from: v1::WorkerFailed) -> Result<Self, WireError> {
+        let suspect = Some(from.suspect).filter(|suspect| !suspect.is_empty());
+        let suspect = suspect.map(|suspect| worker(&suspect, "failed.suspect"));
         Ok(Self {
             membership: membership(from.membership)?,
             kind: kind(from.kind)?,
+            message: from.message,
+            suspect: suspect.transpose()?,
+        })
+    }
+}
+
+impl From<SyncFailed> for v1::SyncFailed {
+    fn from(from: SyncFailed) -> Self {
+        Self {
+            membership: Some(from.membership.into()),
+            source: from.source.to_string(),
+            message: from.message,
+        }
+    }
+}
+
+impl TryFrom<v1::SyncFailed> for SyncFailed {
+    type Error = WireError;
+
+    fn try_from(from: v1::SyncFailed) -> Result<Self, WireError> {
+        Ok(Self {
+            membership: membership(from.membership)?,
+            source: worker(&from.source, "sync_failed.source")?,
             message: from.message,
         })
     }

@@ -17,6 +17,7 @@ impl From<Hello> for v1::Hello {
             host: from.facts.host,
             device: from.facts.device,
             memory_bytes: from.facts.memory_bytes,
+            session: from.session,
         }
     }
 }
@@ -30,6 +31,7 @@ impl TryFrom<v1::Hello> for Hello {
             worker: worker.map_err(|error| WireError::invalid("incarnation", error))?,
             weft_version: from.weft_version,
             protocol_version: from.protocol_version,
+            session: from.session,
             facts: WorkerFacts {
                 host: from.host,
                 device: from.device,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weft_proto::v1;
 
 use super::{WireError, required};
-use crate::id::{Digest, Epoch, SlotId, Step, Term};
+use crate::id::{Digest, Epoch, SlotId, Step, Term, WorkerId};
 use crate::plan::SlotPlan;
 use crate::wire::{
     CheckpointRef, EngineInfo, ErrorKind, Membership, MemoryReport, Round, SumHealth,
@@ -21,6 +21,11 @@ pub(super) fn digest(bytes: &[u8], field: &'static str) -> Result<Digest, WireEr
 
 pub(super) fn digest_bytes(digest: Digest) -> Vec<u8> {
     digest.0.to_vec()
+}
+
+pub(super) fn worker(text: &str, field: &'static str) -> Result<WorkerId, WireError> {
+    text.parse()
+        .map_err(|error| WireError::invalid(field, error))
 }
 
 impl From<Membership> for v1::Membership {

@@ -35,6 +35,7 @@ fn lease() -> Lease {
         slots: vec![LeasedSlot {
             lease: LeaseId(11),
             plan,
+            staged: true,
         }],
     }
 }
@@ -70,13 +71,27 @@ fn commands() -> Vec<Command> {
             membership: membership(),
             members: vec![member],
             step: Step(5),
+            keep: true,
+        }),
+        Command::FetchState(FetchState {
+            membership: membership(),
+            source: WorkerId::from_number(9),
+            address: "10.0.0.1:4001".parse().unwrap(),
+        }),
+        Command::Restore(Restore {
+            membership: membership(),
+            checkpoint: Some(checkpoint()),
+        }),
+        Command::Settle(Settle {
+            round: round.clone(),
+            lease: LeaseId(11),
+            verdict: Verdict::Merge,
         }),
         Command::Lease(lease()),
         Command::Seal(round.clone()),
         Command::Commit(Commit {
             round: round.clone(),
             update: Update::Skip,
-            next: Some(lease()),
         }),
         Command::TakeCheckpoint(TakeCheckpoint {
             membership: membership(),
@@ -97,8 +112,16 @@ fn commands() -> Vec<Command> {
     ]
 }
 
-fn events() -> Vec<Event> {
-    let round = membership().round(Step(5));
+fn outcome() -> SlotOutcome {
+    SlotOutcome {
+        loss_sum: 1.25,
+        supervised: 40,
+        tokens: 90,
+        digest: Digest::of(b"slot"),
+    }
+}
+
+fn holding() -> Holding {
     let engine = EngineInfo {
         device: "cpu".into(),
         adapter_params: 1,
@@ -110,30 +133,42 @@ fn events() -> Vec<Event> {
             ..MemoryReport::default()
         },
     };
-    let outcome = SlotOutcome {
-        loss_sum: 1.25,
-        supervised: 40,
-        tokens: 90,
-        digest: Digest::of(b"slot"),
-    };
+    Holding {
+        membership: membership(),
+        next_step: Step(5),
+        engine,
+        ring_port: 4000,
+        peer_port: 4001,
+        slots: vec![HeldSlot {
+            slot: SlotId(2),
+            outcome: outcome(),
+        }],
+        sum: Some(HeldSum {
+            digest: Digest::of(b"sum"),
+            health: SumHealth::Finite,
+        }),
+    }
+}
+
+fn events() -> Vec<Event> {
+    let round = membership().round(Step(5));
     let elapsed = Duration::from_micros(1500);
     vec![
         Event::Heartbeat(Heartbeat {
             slots_computed: 3,
             peak_resident_bytes: 4,
         }),
-        Event::Prepared(Prepared {
+        Event::Prepared(holding()),
+        Event::SyncFailed(SyncFailed {
             membership: membership(),
-            next_step: Step(5),
-            engine,
-            ring_port: 4000,
+            source: WorkerId::from_number(9),
+            message: "no route to host".into(),
         }),
-        Event::EpochReady(membership()),
         Event::SlotDone(SlotDone {
             round: round.clone(),
             slot: SlotId(2),
             lease: LeaseId(11),
-            outcome,
+            outcome: outcome(),
             elapsed,
         }),
         Event::Reduced(ReducedReport {
@@ -165,6 +200,7 @@ fn events() -> Vec<Event> {
             membership: membership(),
             kind: ErrorKind::Model,
             message: "no such file".into(),
+            suspect: Some(WorkerId::from_number(9)),
         }),
         Event::Leave {
             reason: "SIGTERM".into(),
@@ -186,6 +222,20 @@ fn every_event_survives_the_wire() {
         let wire = v1::WorkerEvent::from(event.clone());
         assert_eq!(Event::try_from(wire), Ok(event));
     }
+}
+
+#[test]
+fn an_introduction_survives_the_wire() {
+    let attach = Attach {
+        worker: WorkerId::from_number(9),
+        term: Term(3),
+        session: 2,
+        holding: Some(holding()),
+    };
+    assert_eq!(
+        Attach::try_from(v1::Attach::from(attach.clone())),
+        Ok(attach)
+    );
 }
 
 #[test]

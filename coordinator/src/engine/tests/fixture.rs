@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use weft_common::data::RowStat;
 use weft_common::id::{Digest, Epoch, JobId, Step, Term, WorkerId};
-use weft_common::plan::{LrSchedule, PlanSpec, StepPlanner};
+use weft_common::plan::{LrSchedule, PlanSpec, SlotPlan, StepPlanner};
 use weft_common::recipe::TrainingSection;
 use weft_common::time::Timestamp;
 use weft_common::wire::{
-    self, AppliedReport, CheckpointWritten, Command, DatasetRef, EngineInfo, Hello, LeasedSlot,
-    Membership, MemoryReport, PROTOCOL_VERSION, Prepared, ReducedReport, RejectReason, Round,
+    self, AppliedReport, CheckpointWritten, Command, DatasetRef, EngineInfo, Hello, Holding,
+    LeasedSlot, Membership, MemoryReport, PROTOCOL_VERSION, ReducedReport, RejectReason, Round,
     SlotDone, SlotOutcome, SumHealth, WEFT_VERSION, WorkerFacts,
 };
 
 use super::super::{
-    Action, Engine, Event, JobOutcome, JobState, JobTerms, Limits, OnNonFinite, RunData,
+    Action, Engine, Event, JobOutcome, JobState, JobTerms, Limits, OnNonFinite, Run, RunData,
 };
 
 pub(super) const TERM: Term = Term(7);
@@ -35,11 +35,13 @@ pub(super) fn terms(workers: u32) -> JobTerms {
         recipe_json: "{}".into(),
         workers,
         min_workers: 1,
+        max_workers: 8,
         form_within: Duration::from_secs(60),
         save_steps: 2,
         checkpoints_dir: "/out".into(),
         on_non_finite: OnNonFinite::Fail,
         resume: None,
+        continued: None,
     }
 }
 
@@ -96,12 +98,9 @@ impl Fixture {
             job: job_id(),
             data,
         });
-        for number in 1..=workers.into() {
-            fixture.report(number, prepared(b"start"));
-        }
         let mut actions = Vec::new();
         for number in 1..=workers.into() {
-            actions = fixture.report(number, wire::Event::EpochReady(membership(1)));
+            actions = fixture.report(number, prepared(b"start"));
         }
         (fixture, actions)
     }
@@ -117,16 +116,43 @@ impl Fixture {
     }
 
     pub(super) fn attach(&mut self, number: u128) -> Vec<Action> {
+        self.come(number, 0, None)
+    }
+
+    /// A session of a worker, which may bring something with it.
+    pub(super) fn come(
+        &mut self,
+        number: u128,
+        session: u32,
+        holding: Option<Holding>,
+    ) -> Vec<Action> {
         self.feed(Event::Registered {
-            hello: hello(number),
+            hello: Hello {
+                session,
+                ..hello(number)
+            },
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         });
-        self.feed(Event::Attached(worker(number)))
+        self.feed(Event::Attached {
+            worker: worker(number),
+            session,
+            holding: holding.map(Box::new),
+        })
+    }
+
+    /// The first session of a worker ends.
+    pub(super) fn lose(&mut self, number: u128) -> Vec<Action> {
+        self.feed(Event::SessionLost {
+            worker: worker(number),
+            session: 0,
+            cause: "connection reset".into(),
+        })
     }
 
     pub(super) fn report(&mut self, number: u128, event: wire::Event) -> Vec<Action> {
         self.feed(Event::Reported {
             worker: worker(number),
+            session: 0,
             event,
         })
     }
@@ -142,13 +168,17 @@ impl Fixture {
         &self.engine.job().unwrap().state
     }
 
+    pub(super) fn run(&self) -> &Run {
+        match self.state() {
+            JobState::Active(run) => run,
+            other => panic!("the job is not active: {other:?}"),
+        }
+    }
+
     pub(super) fn outcome(&self) -> Option<&JobOutcome> {
         match self.state() {
             JobState::Ended(outcome) => Some(outcome),
-            JobState::Preparing
-            | JobState::Forming(_)
-            | JobState::Running(_)
-            | JobState::Draining(_) => None,
+            JobState::Preparing | JobState::Active(_) => None,
         }
     }
 }
@@ -158,6 +188,7 @@ pub(super) fn hello(number: u128) -> Hello {
         worker: worker(number),
         weft_version: WEFT_VERSION.into(),
         protocol_version: PROTOCOL_VERSION,
+        session: 0,
         facts: WorkerFacts {
             host: format!("host-{number}"),
             device: "cpu".into(),
@@ -178,10 +209,11 @@ pub(super) fn round(step: u64) -> Round {
     membership(1).round(Step(step))
 }
 
-pub(super) fn prepared(state: &[u8]) -> wire::Event {
-    wire::Event::Prepared(Prepared {
+/// What a worker holds before `next_step`, with nothing in its accumulator.
+pub(super) fn holding(next_step: u64, state: &[u8]) -> Holding {
+    Holding {
         membership: membership(0),
-        next_step: Step(0),
+        next_step: Step(next_step),
         engine: EngineInfo {
             device: "cpu".into(),
             adapter_params: 1,
@@ -191,20 +223,32 @@ pub(super) fn prepared(state: &[u8]) -> wire::Event {
             memory: MemoryReport::default(),
         },
         ring_port: 4000,
-    })
+        peer_port: 4001,
+        slots: Vec::new(),
+        sum: None,
+    }
 }
 
+pub(super) fn prepared(state: &[u8]) -> wire::Event {
+    wire::Event::Prepared(holding(0, state))
+}
+
+pub(super) fn outcome(plan: &SlotPlan) -> SlotOutcome {
+    SlotOutcome {
+        loss_sum: 8.0,
+        supervised: plan.supervised_tokens,
+        tokens: plan.tokens,
+        digest: Digest::of(b"slot"),
+    }
+}
+
+/// A report of a slot that was granted in epoch 1.
 pub(super) fn slot_done(step: u64, slot: &LeasedSlot) -> wire::Event {
     wire::Event::SlotDone(SlotDone {
         round: round(step),
         slot: slot.plan.slot,
         lease: slot.lease,
-        outcome: SlotOutcome {
-            loss_sum: 8.0,
-            supervised: slot.plan.supervised_tokens,
-            tokens: slot.plan.tokens,
-            digest: Digest::of(b"slot"),
-        },
+        outcome: outcome(&slot.plan),
         elapsed: Duration::ZERO,
     })
 }
@@ -246,7 +290,6 @@ pub(super) fn granted(actions: &[Action]) -> Vec<(WorkerId, LeasedSlot)> {
         };
         let lease = match command {
             Command::Lease(lease) => Some(lease),
-            Command::Commit(commit) => commit.next.as_ref(),
             _ => None,
         };
         let slots = lease.into_iter().flat_map(|lease| lease.slots.clone());
@@ -265,4 +308,25 @@ pub(super) fn rejections(actions: &[Action]) -> Vec<RejectReason> {
         _ => None,
     };
     actions.iter().filter_map(reason).collect()
+}
+
+/// The commands of these actions, to whom.
+pub(super) fn commands(actions: &[Action]) -> Vec<(WorkerId, Command)> {
+    let sent = |action: &Action| match action {
+        Action::Send { to, command } => Some((*to, command.clone())),
+        _ => None,
+    };
+    actions.iter().filter_map(sent).collect()
+}
+
+/// The memberships that these actions form: to whom, which epoch, how many members, whether accumulators are kept.
+pub(super) fn formed(actions: &[Action]) -> Vec<(WorkerId, u64, usize, bool)> {
+    let epoch = |(to, command): (WorkerId, Command)| match command {
+        Command::FormEpoch(form) => {
+            let (epoch, world) = (form.membership.epoch.0, form.members.len());
+            Some((to, epoch, world, form.keep))
+        }
+        _ => None,
+    };
+    commands(actions).into_iter().filter_map(epoch).collect()
 }

@@ -1,7 +1,9 @@
 //! Steps from lease to commit.
 
 use weft_common::id::{Digest, Step};
-use weft_common::wire::{Command, Commit, Lease, RejectReason, SumHealth, TakeCheckpoint, Update};
+use weft_common::wire::{
+    Command, Commit, Lease, RejectReason, Settle, SumHealth, TakeCheckpoint, Update, Verdict,
+};
 
 use super::super::*;
 use super::fixture::*;
@@ -21,6 +23,7 @@ fn compute(fixture: &mut Fixture, step: u64, actions: &[Action]) -> Vec<Action> 
     while let Some((to, slot)) = waiting.pop() {
         last = fixture.feed(Event::Reported {
             worker: to,
+            session: 0,
             event: slot_done(step, &slot),
         });
         waiting.extend(granted(&last));
@@ -39,15 +42,21 @@ fn a_formed_epoch_gives_every_member_a_slot_before_any_gets_two() {
 fn the_third_slot_goes_to_who_is_done_first() {
     let (mut fixture, actions) = Fixture::running(2, 3, 3);
     let second = granted(&actions)[1].1.clone();
+    assert!(second.staged, "the tail of a step is staged");
     let actions = fixture.report(2, slot_done(0, &second));
     let granted = granted(&actions);
     assert_eq!(granted.len(), 1);
-    let expected = Command::Lease(Lease {
+    let merge = Command::Settle(Settle {
+        round: round(0),
+        lease: second.lease,
+        verdict: Verdict::Merge,
+    });
+    let lease = Command::Lease(Lease {
         round: round(0),
         step_supervised: 12,
         slots: vec![granted[0].1.clone()],
     });
-    assert_eq!(actions, [send(2, expected)]);
+    assert_eq!(actions, [send(2, merge), send(2, lease)]);
 }
 
 #[test]
@@ -55,11 +64,10 @@ fn the_last_slot_seals_the_step_for_all_at_once() {
     let (mut fixture, actions) = Fixture::running(2, 3, 3);
     let actions = compute(&mut fixture, 0, &actions);
     let seal = Command::Seal(round(0));
-    assert_eq!(actions, [send(1, seal.clone()), send(2, seal)]);
-    let JobState::Running(running) = fixture.state() else {
-        panic!("not running");
-    };
-    assert!(matches!(running.round.phase, Phase::Reducing { .. }));
+    let last = actions.len() - 2;
+    assert_eq!(actions[last..], [send(1, seal.clone()), send(2, seal)]);
+    let phase = &fixture.run().round.as_ref().unwrap().phase;
+    assert!(matches!(phase, Phase::Reducing { .. }));
 }
 
 #[test]
@@ -79,7 +87,7 @@ fn equal_sums_are_recorded_before_anyone_hears_of_the_commit() {
 }
 
 #[test]
-fn the_commit_carries_the_leases_of_the_next_step() {
+fn the_leases_of_the_next_step_follow_the_commit_at_once() {
     let (mut fixture, actions) = Fixture::running(1, 3, 1);
     compute(&mut fixture, 0, &actions);
     fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
@@ -88,13 +96,13 @@ fn the_commit_carries_the_leases_of_the_next_step() {
     let commit = Command::Commit(Commit {
         round: round(0),
         update: Update::Apply,
-        next: Some(Lease {
-            round: round(1),
-            step_supervised: 4,
-            slots: vec![next],
-        }),
     });
-    assert_eq!(actions, [send(1, commit)]);
+    let lease = Command::Lease(Lease {
+        round: round(1),
+        step_supervised: 4,
+        slots: vec![next],
+    });
+    assert_eq!(actions, [send(1, commit), send(1, lease)]);
     assert_eq!(fixture.durable(0), [], "a second time changes nothing");
 }
 
@@ -145,18 +153,16 @@ fn a_slot_is_accepted_once() {
 }
 
 #[test]
-fn a_lease_of_another_worker_step_epoch_term_or_job_is_refused() {
-    let (mut fixture, actions) = Fixture::running(2, 3, 3);
-    let (_, slot) = granted(&actions)[0].clone();
-    let theirs = fixture.report(2, slot_done(0, &slot));
-    assert_eq!(rejections(&theirs), [RejectReason::Lease]);
-    let late = fixture.report(1, slot_done(1, &slot));
-    assert_eq!(rejections(&late), [RejectReason::Step]);
+fn a_report_of_another_step_epoch_term_job_or_size_is_refused() {
     type Forge = fn(&mut wire::SlotDone);
-    let forged: [(Forge, RejectReason); 3] = [
+    let forged: [(Forge, RejectReason); 7] = [
+        (|done| done.round.step.0 = 1, RejectReason::Step),
+        (|done| done.slot.0 = 1, RejectReason::Lease),
+        (|done| done.slot.0 = 99, RejectReason::Slot),
+        (|done| done.outcome.tokens = 1, RejectReason::Outcome),
         (
             |done| done.round.membership.epoch.0 = 0,
-            RejectReason::Epoch,
+            RejectReason::Lease,
         ),
         (|done| done.round.membership.term.0 = 6, RejectReason::Term),
         (
@@ -165,6 +171,8 @@ fn a_lease_of_another_worker_step_epoch_term_or_job_is_refused() {
         ),
     ];
     for (forge, reason) in forged {
+        let (mut fixture, actions) = Fixture::running(2, 3, 3);
+        let (_, slot) = granted(&actions)[0].clone();
         let wire::Event::SlotDone(mut done) = slot_done(0, &slot) else {
             panic!("not a slot");
         };
@@ -172,6 +180,18 @@ fn a_lease_of_another_worker_step_epoch_term_or_job_is_refused() {
         let actions = fixture.report(1, wire::Event::SlotDone(done));
         assert_eq!(rejections(&actions), [reason]);
     }
+}
+
+#[test]
+fn who_reports_anothers_lease_is_told_to_drop_what_it_has() {
+    let (mut fixture, actions) = Fixture::running(2, 3, 3);
+    let (_, slot) = granted(&actions)[0].clone();
+    let theirs = fixture.report(2, slot_done(0, &slot));
+    assert_eq!(rejections(&theirs), [RejectReason::Lease]);
+    let kept = [(worker(1), 2, 2, true), (worker(2), 2, 2, false)];
+    assert_eq!(formed(&theirs), kept);
+    let own = fixture.report(1, slot_done(0, &slot));
+    assert_eq!(rejections(&own), [], "the other's lease outlives the epoch");
 }
 
 #[test]

@@ -138,7 +138,7 @@ async fn dial(peer: Peer, own: &Hello) -> Result<TcpStream, CollectiveError> {
         let mut stream = connected.map_err(|source| peer.lost(DIALLING, source))?;
         match handshake::introduce(&mut stream, own).await {
             Ok(Ok(())) => return Ok(stream),
-            Ok(Err(Refusal::FutureEpoch(_))) | Err(_) => sleep(REDIAL_AFTER).await,
+            Ok(Err(Refusal::FutureEpoch(_, _))) | Err(_) => sleep(REDIAL_AFTER).await,
             Ok(Err(refusal)) => {
                 return Err(CollectiveError::Refused {
                     rank: peer.rank,

@@ -2,20 +2,21 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use weft_common::id::{Digest, Epoch, Rank};
+use weft_common::id::{Digest, Epoch, Rank, Term};
 
 use super::super::Refusal;
 use super::RingKey;
 
 const MAGIC: [u8; 8] = *b"weftring";
-const VERSION: u32 = 1;
-const HELLO_BYTES: usize = 8 + 4 + 32 + 8 + 4 + 4;
-const ANSWER_BYTES: usize = 8 + 4 + 8;
+const VERSION: u32 = 2;
+const HELLO_BYTES: usize = 8 + 4 + 32 + 8 + 8 + 4 + 4;
+const ANSWER_BYTES: usize = 8 + 4 + 8 + 8;
 
 /// A member as it introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hello {
     job: Digest,
+    term: Term,
     epoch: Epoch,
     rank: Rank,
     world: u32,
@@ -25,6 +26,7 @@ impl Hello {
     pub(super) fn new(key: &RingKey, rank: Rank, world: u32) -> Self {
         Self {
             job: Digest::of(key.job.as_str().as_bytes()),
+            term: key.term,
             epoch: key.epoch,
             rank,
             world,
@@ -36,9 +38,10 @@ impl Hello {
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..44].copy_from_slice(&self.job.0);
-        bytes[44..52].copy_from_slice(&self.epoch.0.to_le_bytes());
-        bytes[52..56].copy_from_slice(&self.rank.0.to_le_bytes());
-        bytes[56..].copy_from_slice(&self.world.to_le_bytes());
+        bytes[44..52].copy_from_slice(&self.term.0.to_le_bytes());
+        bytes[52..60].copy_from_slice(&self.epoch.0.to_le_bytes());
+        bytes[60..64].copy_from_slice(&self.rank.0.to_le_bytes());
+        bytes[64..].copy_from_slice(&self.world.to_le_bytes());
         bytes
     }
 
@@ -46,21 +49,23 @@ impl Hello {
         let known = bytes[..8] == MAGIC && u32_at(bytes, 8) == VERSION;
         known.then(|| Self {
             job: Digest(std::array::from_fn(|i| bytes[12 + i])),
-            epoch: Epoch(u64_at(bytes, 44)),
-            rank: Rank(u32_at(bytes, 52)),
-            world: u32_at(bytes, 56),
+            term: Term(u64_at(bytes, 44)),
+            epoch: Epoch(u64_at(bytes, 52)),
+            rank: Rank(u32_at(bytes, 60)),
+            world: u32_at(bytes, 64),
         })
     }
 
     /// Whether `caller` is who `self` waits for.
     fn admit(&self, caller: Option<&Self>) -> Result<(), Refusal> {
         let caller = caller.ok_or(Refusal::Stranger)?;
+        let (theirs, ours) = ((caller.term, caller.epoch), (self.term, self.epoch));
         if caller.job != self.job {
             Err(Refusal::OtherJob)
-        } else if caller.epoch < self.epoch {
-            Err(Refusal::StaleEpoch(self.epoch))
-        } else if caller.epoch > self.epoch {
-            Err(Refusal::FutureEpoch(self.epoch))
+        } else if theirs < ours {
+            Err(Refusal::StaleEpoch(self.term, self.epoch))
+        } else if theirs > ours {
+            Err(Refusal::FutureEpoch(self.term, self.epoch))
         } else if caller != self {
             Err(Refusal::WrongPlace)
         } else {
@@ -93,18 +98,20 @@ pub(super) async fn receive(
 }
 
 fn encode_answer(verdict: Result<(), Refusal>) -> [u8; ANSWER_BYTES] {
-    let (code, epoch) = match verdict {
-        Ok(()) => (0u32, Epoch(0)),
-        Err(Refusal::Stranger) => (1, Epoch(0)),
-        Err(Refusal::OtherJob) => (2, Epoch(0)),
-        Err(Refusal::StaleEpoch(epoch)) => (3, epoch),
-        Err(Refusal::FutureEpoch(epoch)) => (4, epoch),
-        Err(Refusal::WrongPlace) => (5, Epoch(0)),
+    let none = (Term(0), Epoch(0));
+    let (code, (term, epoch)) = match verdict {
+        Ok(()) => (0u32, none),
+        Err(Refusal::Stranger) => (1, none),
+        Err(Refusal::OtherJob) => (2, none),
+        Err(Refusal::StaleEpoch(term, epoch)) => (3, (term, epoch)),
+        Err(Refusal::FutureEpoch(term, epoch)) => (4, (term, epoch)),
+        Err(Refusal::WrongPlace) => (5, none),
     };
     let mut bytes = [0; ANSWER_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&code.to_le_bytes());
-    bytes[12..].copy_from_slice(&epoch.0.to_le_bytes());
+    bytes[12..20].copy_from_slice(&term.0.to_le_bytes());
+    bytes[20..].copy_from_slice(&epoch.0.to_le_bytes());
     bytes
 }
 
@@ -112,12 +119,12 @@ fn decode_answer(bytes: &[u8; ANSWER_BYTES]) -> Result<(), Refusal> {
     if bytes[..8] != MAGIC {
         return Err(Refusal::Stranger);
     }
-    let epoch = Epoch(u64_at(bytes, 12));
+    let (term, epoch) = (Term(u64_at(bytes, 12)), Epoch(u64_at(bytes, 20)));
     match u32_at(bytes, 8) {
         0 => Ok(()),
         2 => Err(Refusal::OtherJob),
-        3 => Err(Refusal::StaleEpoch(epoch)),
-        4 => Err(Refusal::FutureEpoch(epoch)),
+        3 => Err(Refusal::StaleEpoch(term, epoch)),
+        4 => Err(Refusal::FutureEpoch(term, epoch)),
         5 => Err(Refusal::WrongPlace),
         _ => Err(Refusal::Stranger),
     }
@@ -135,9 +142,10 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn hello(job: &str, epoch: u64, rank: u32, world: u32) -> Hello {
+    fn hello(job: &str, (term, epoch): (u64, u64), rank: u32, world: u32) -> Hello {
         let key = RingKey {
             job: job.parse().unwrap(),
+            term: Term(term),
             epoch: Epoch(epoch),
         };
         Hello::new(&key, Rank(rank), world)
@@ -145,26 +153,44 @@ mod tests {
 
     #[test]
     fn only_the_expected_predecessor_is_admitted() {
-        let expected = hello("job-a", 4, 1, 3);
+        let expected = hello("job-a", (2, 4), 1, 3);
         let verdict = |caller: &Hello| expected.admit(Hello::decode(&caller.encode()).as_ref());
 
         assert_eq!(verdict(&expected), Ok(()));
-        assert_eq!(verdict(&hello("job-b", 4, 1, 3)), Err(Refusal::OtherJob));
         assert_eq!(
-            verdict(&hello("job-a", 3, 1, 3)),
-            Err(Refusal::StaleEpoch(Epoch(4)))
+            verdict(&hello("job-b", (2, 4), 1, 3)),
+            Err(Refusal::OtherJob)
         );
         assert_eq!(
-            verdict(&hello("job-a", 5, 1, 3)),
-            Err(Refusal::FutureEpoch(Epoch(4)))
+            verdict(&hello("job-a", (2, 3), 1, 3)),
+            Err(Refusal::StaleEpoch(Term(2), Epoch(4)))
         );
-        assert_eq!(verdict(&hello("job-a", 4, 2, 3)), Err(Refusal::WrongPlace));
-        assert_eq!(verdict(&hello("job-a", 4, 1, 4)), Err(Refusal::WrongPlace));
+        assert_eq!(
+            verdict(&hello("job-a", (2, 5), 1, 3)),
+            Err(Refusal::FutureEpoch(Term(2), Epoch(4)))
+        );
+        assert_eq!(
+            verdict(&hello("job-a", (1, 4), 1, 3)),
+            Err(Refusal::StaleEpoch(Term(2), Epoch(4))),
+            "the same epoch of an earlier coordinator"
+        );
+        assert_eq!(
+            verdict(&hello("job-a", (3, 1), 1, 3)),
+            Err(Refusal::FutureEpoch(Term(2), Epoch(4)))
+        );
+        assert_eq!(
+            verdict(&hello("job-a", (2, 4), 2, 3)),
+            Err(Refusal::WrongPlace)
+        );
+        assert_eq!(
+            verdict(&hello("job-a", (2, 4), 1, 4)),
+            Err(Refusal::WrongPlace)
+        );
     }
 
     #[test]
     fn another_protocol_or_version_is_a_stranger() {
-        let expected = hello("job-a", 4, 1, 3);
+        let expected = hello("job-a", (2, 4), 1, 3);
         for position in 0..12 {
             let mut bytes = expected.encode();
             bytes[position] ^= 1;
@@ -181,8 +207,8 @@ mod tests {
             Ok(()),
             Err(Refusal::Stranger),
             Err(Refusal::OtherJob),
-            Err(Refusal::StaleEpoch(Epoch(u64::MAX))),
-            Err(Refusal::FutureEpoch(Epoch(3))),
+            Err(Refusal::StaleEpoch(Term(7), Epoch(u64::MAX))),
+            Err(Refusal::FutureEpoch(Term(u64::MAX), Epoch(3))),
             Err(Refusal::WrongPlace),
         ];
         for verdict in verdicts {

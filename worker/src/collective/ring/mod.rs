@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use weft_common::id::{Epoch, JobId, Rank};
+use weft_common::id::{Epoch, JobId, Rank, Term};
 
 use self::link::Links;
 use super::{Cancel, Collective, CollectiveError};
@@ -57,11 +57,13 @@ impl RingListener {
     }
 }
 
-/// What a connection must prove to belong to: peers of another job or epoch are refused.
+/// What a connection must prove to belong to: peers of another job, term or epoch are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RingKey {
     /// The job.
     pub job: JobId,
+    /// Incarnation of the coordinator that formed the epoch; each counts epochs for itself.
+    pub term: Term,
     /// The generation of its membership.
     pub epoch: Epoch,
 }
@@ -69,7 +71,7 @@ pub struct RingKey {
 /// One epoch's ring.
 #[derive(Debug, Clone)]
 pub struct RingPlan {
-    /// Which job and epoch.
+    /// Which job, term and epoch.
     pub key: RingKey,
     /// Every member's listening address, by rank.
     pub members: Vec<SocketAddr>,

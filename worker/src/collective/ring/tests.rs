@@ -3,6 +3,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
+use weft_common::id::Term;
+
 use super::super::Refusal;
 use super::*;
 
@@ -11,6 +13,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 fn key(epoch: u64) -> RingKey {
     RingKey {
         job: "job-ring".parse().unwrap(),
+        term: Term(1),
         epoch: Epoch(epoch),
     }
 }
@@ -258,7 +261,7 @@ fn a_peer_of_an_old_epoch_is_refused_and_one_that_is_ahead_waits() {
         let (ahead, ahead_plan) = (&listeners[0], plan(&members, 0, 7));
         let newer = scope.spawn(move || Ring::form(ahead, &ahead_plan, &Cancel::new()).map(|_| ()));
         let error = Ring::form(&listeners[1], &plan(&members, 1, 6), &Cancel::new()).unwrap_err();
-        let refusal = Refusal::StaleEpoch(Epoch(7));
+        let refusal = Refusal::StaleEpoch(Term(1), Epoch(7));
         assert!(
             matches!(&error, CollectiveError::Refused { rank: Rank(0), refusal: given, .. } if *given == refusal),
             "{error}"

@@ -18,7 +18,8 @@ use crate::collective::{Cancel, Collective};
 use crate::train::accumulator::Accumulator;
 use crate::train::fixed_point::{Flags, MAX_TERMS};
 use crate::train::optimizer::{UpdateScalars, clip_coefficient, global_norm};
-use crate::train::{GradSink, PackedBatch};
+use crate::train::sum_digest::SumDigest;
+use crate::train::{GradSink, PackedBatch, PassError, SlotLoss};
 
 impl Engine for Trainer {
     fn info(&self) -> EngineInfo {
@@ -33,7 +34,8 @@ impl Engine for Trainer {
                 base_bytes: self.base_bytes,
                 adapter_bytes: params * size_of::<f32>() as u64,
                 optimizer_bytes: self.state.optimizer.state_bytes(),
-                accumulator_bytes: params * (size_of::<i64>() + size_of::<f32>()) as u64,
+                accumulator_bytes: params * (size_of::<i64>() + size_of::<f32>()) as u64
+                    + self.staging.bytes(),
                 activation_bytes: self.activation_bytes,
             },
         }
@@ -45,24 +47,58 @@ impl Engine for Trainer {
         slot: &SlotPlan,
         step_supervised: u64,
     ) -> Result<SlotOutcome, EngineError> {
-        self.expect_step(step)?;
-        check_terms(slot)?;
+        let batch = self.batch(step, slot)?;
         self.summed = None;
-        let rows: Vec<Row> = slot.rows.iter().map(|&row| self.rows.row(row)).collect();
-        let batch = PackedBatch::from_rows(&rows);
-        check_counts(slot, &batch)?;
-        let scale = (1.0 / step_supervised.max(1) as f64) as f32;
         let mut sink = Sink(&mut self.accumulator);
         let loss = self
             .pass
-            .forward_backward(&self.model, &self.state.adapter, &batch, scale, &mut sink)
+            .forward_backward(
+                &self.model,
+                &self.state.adapter,
+                &batch,
+                scale(step_supervised),
+                &mut sink,
+            )
             .map_err(|error| EngineError::new(ErrorKind::Data, error))?;
-        Ok(SlotOutcome {
-            loss_sum: loss.loss_sum,
-            supervised: loss.supervised,
-            tokens: slot.tokens,
-            digest: self.accumulator.end_slot().into(),
-        })
+        Ok(outcome(slot, loss, self.accumulator.end_slot()))
+    }
+
+    fn compute_staged(
+        &mut self,
+        step: Step,
+        slot: &SlotPlan,
+        step_supervised: u64,
+        cancel: &Cancel,
+    ) -> Result<Option<SlotOutcome>, EngineError> {
+        let batch = self.batch(step, slot)?;
+        let mut sink = self.staging.begin(cancel);
+        let computed = self.pass.forward_backward(
+            &self.model,
+            &self.state.adapter,
+            &batch,
+            scale(step_supervised),
+            &mut sink,
+        );
+        match computed {
+            Ok(loss) if !cancel.is_cancelled() => Ok(Some(outcome(slot, loss, self.staging.end()))),
+            Ok(_) | Err(PassError::Abandoned) => {
+                self.staging.discard();
+                Ok(None)
+            }
+            Err(error @ (PassError::Token { .. } | PassError::Context { .. })) => {
+                self.staging.discard();
+                Err(EngineError::new(ErrorKind::Data, error))
+            }
+        }
+    }
+
+    fn merge_staged(&mut self) -> Result<(), EngineError> {
+        self.summed = None;
+        self.staging.merge_into(&mut self.accumulator)
+    }
+
+    fn discard_staged(&mut self) {
+        self.staging.discard();
     }
 
     fn reduce(
@@ -131,11 +167,22 @@ impl Engine for Trainer {
     fn restore(&mut self, dir: &Path) -> Result<Step, EngineError> {
         let step = snapshot::restore(self, dir)?;
         self.drop_accumulator();
+        self.staging.discard();
         Ok(step)
     }
 }
 
 impl Trainer {
+    /// The rows of a slot of the step in hand, if they are what its plan says.
+    fn batch(&self, step: Step, slot: &SlotPlan) -> Result<PackedBatch, EngineError> {
+        self.expect_step(step)?;
+        check_terms(slot)?;
+        let rows: Vec<Row> = slot.rows.iter().map(|&row| self.rows.row(row)).collect();
+        let batch = PackedBatch::from_rows(&rows);
+        check_counts(slot, &batch)?;
+        Ok(batch)
+    }
+
     fn expect_step(&self, step: Step) -> Result<(), EngineError> {
         let next = Step(self.state.progress.next_step);
         if step == next {
@@ -149,6 +196,7 @@ impl Trainer {
     fn end_step(&mut self, grad_norm: f64, learning_rate: f64) -> Applied {
         self.state.progress.next_step += 1;
         self.accumulator.clear();
+        self.staging.discard();
         Applied {
             grad_norm,
             learning_rate,
@@ -163,6 +211,20 @@ struct Sink<'a>(&'a mut Accumulator);
 impl GradSink for Sink<'_> {
     fn accept(&mut self, range: Range<usize>, grad: &Vec<f32>) {
         self.0.add(range.start, &grad[..range.len()]);
+    }
+}
+
+/// What a step's gradient is scaled by: its loss is the mean over supervised tokens.
+fn scale(step_supervised: u64) -> f32 {
+    (1.0 / step_supervised.max(1) as f64) as f32
+}
+
+fn outcome(slot: &SlotPlan, loss: SlotLoss, digest: SumDigest) -> SlotOutcome {
+    SlotOutcome {
+        loss_sum: loss.loss_sum,
+        supervised: loss.supervised,
+        tokens: slot.tokens,
+        digest: digest.into(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! compute_slot: rows → PackedBatch → Pass ──layer gradients──▶ Accumulator (integers)
+//! staged:       the same into a second one, which is added to the first or forgotten
 //! reduce:       Accumulator ──bucket by bucket, through the collective──▶ gradient (f32), digest
 //! apply:        norm → clip → AdamW → adapter;  the step is over, the accumulator empty
 //! ```
@@ -14,11 +15,13 @@ mod factory;
 mod open;
 mod rows;
 mod snapshot;
+mod staging;
 
 use weft_common::checkpoint::InputDigests;
 use weft_common::plan::LrSchedule;
 use weft_common::recipe::Recipe;
 
+use self::staging::Staging;
 use super::accumulator::{Accumulator, ReducedSum};
 use super::optimizer::AdamW;
 use super::{MemoryPlan, Pass};
@@ -79,6 +82,7 @@ pub struct Trainer {
     pass: Pass<Cpu>,
     state: TrainState,
     accumulator: Accumulator,
+    staging: Staging,
     /// The reduced gradient; of use once `summed` is there.
     grads: Vec<f32>,
     summed: Option<ReducedSum>,
@@ -117,6 +121,7 @@ impl Trainer {
                 progress: Progress::default(),
             },
             accumulator: Accumulator::new(len),
+            staging: Staging::new(len),
             grads: vec![0.0; len],
             summed: None,
             recipe,

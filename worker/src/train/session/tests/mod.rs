@@ -11,13 +11,14 @@ use weft_common::recipe::Format;
 use weft_common::wire::Membership;
 
 use super::*;
-use crate::agent::{Engine, ErrorKind, Reduced, SnapshotMeta, SumHealth};
+use crate::agent::{Engine, ErrorKind, Reduced, SlotOutcome, SnapshotMeta, SumHealth};
 use crate::checkpoint::adapter_model;
 use crate::collective::{Cancel, Collective, Local, Ring, RingKey, RingListener, RingPlan};
 use crate::model::tests_support::{random_weights, toy};
 
 mod checkpoints;
 mod golden;
+mod staging;
 mod steps;
 
 const STEPS: u64 = 6;
@@ -88,6 +89,7 @@ fn ring(listener: &RingListener, members: &[std::net::SocketAddr], rank: usize) 
     let plan = RingPlan {
         key: RingKey {
             job: "job-1".parse().unwrap(),
+            term: Term(1),
             epoch: Epoch(1),
         },
         members: members.to_vec(),

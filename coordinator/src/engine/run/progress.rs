@@ -1,0 +1,121 @@
+//! How fast members are, and when they were last seen to get on with their work.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_common::id::WorkerId;
+use weft_common::time::Timestamp;
+use weft_common::wire::SlotDone;
+
+use super::super::context::Context;
+use super::super::job::Loss;
+use super::super::outcome::LossCause;
+use super::super::round::Phase;
+use super::{Flow, Run};
+
+/// Share of a new measurement in the running mean.
+const NEWS: f64 = 0.3;
+
+/// A member that takes this much longer per token than the fastest is slow: it gets one slot at a time.
+const SLOW: f64 = 1.5;
+
+/// A tail slot that is out for this many times what an idle member would need for it is computed twice.
+const COPY_AFTER: f64 = 1.5;
+
+/// And for at least so long: a copy must be worth its messages.
+const COPY_AFTER_AT_LEAST: Duration = Duration::from_millis(100);
+
+/// How fast members are, and when they were last seen to get on.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Progress {
+    members: BTreeMap<WorkerId, Pace>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Pace {
+    seen: Timestamp,
+    seconds_per_token: Option<f64>,
+    seconds_per_slot: f64,
+}
+
+impl Progress {
+    /// A member got on, or was given something to do.
+    pub(super) fn touch(&mut self, worker: WorkerId, now: Timestamp) {
+        self.members.entry(worker).or_default().seen = now;
+    }
+
+    /// A member computed a slot.
+    pub(super) fn computed(&mut self, worker: WorkerId, done: &SlotDone) {
+        let pace = self.members.entry(worker).or_default();
+        let slot = done.elapsed.as_secs_f64();
+        let token = slot / done.outcome.tokens.max(1) as f64;
+        let mean = |old: f64, new: f64| old + NEWS * (new - old);
+        pace.seconds_per_slot = match pace.seconds_per_token {
+            Some(_) => mean(pace.seconds_per_slot, slot),
+            None => slot,
+        };
+        pace.seconds_per_token = Some(pace.seconds_per_token.map_or(token, |old| mean(old, token)));
+    }
+
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        self.members.remove(&worker);
+    }
+
+    /// Whether a member is much slower than the fastest.
+    pub(super) fn is_slow(&self, worker: WorkerId, members: &[WorkerId]) -> bool {
+        let pace = |worker: &WorkerId| self.members.get(worker)?.seconds_per_token;
+        let fastest = members.iter().filter_map(pace).min_by(f64::total_cmp);
+        match (pace(&worker), fastest) {
+            (Some(own), Some(fastest)) => own > SLOW * fastest,
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    /// How long a tail slot must be out before this member computes it as well; `None` while its pace is unknown.
+    pub(super) fn patience(&self, worker: WorkerId) -> Option<Duration> {
+        let pace = self.members.get(&worker)?;
+        pace.seconds_per_token?;
+        let usual = Duration::from_secs_f64(pace.seconds_per_slot * COPY_AFTER);
+        Some(usual.max(COPY_AFTER_AT_LEAST))
+    }
+
+    fn stalled(&self, worker: WorkerId, cx: &Context<'_>) -> Option<Duration> {
+        let pace = self.members.get(&worker)?;
+        let usual = Duration::from_secs_f64(pace.seconds_per_slot);
+        let limit = cx
+            .limits
+            .stalled_after
+            .max(usual * cx.limits.stalled_factor);
+        let since = cx.now.since(pace.seen);
+        (since >= limit).then_some(since)
+    }
+}
+
+impl Run {
+    /// Ends the sessions of members that have work and do not get on with it, though they send signs of life.
+    pub(super) fn end_stalls(&mut self, cx: &mut Context<'_>) -> Flow {
+        for worker in self.live() {
+            let busy = self.has_work(worker);
+            if let Some(since) = self.progress.stalled(worker, cx).filter(|_| busy) {
+                let loss = Loss {
+                    worker,
+                    name: self.name(worker, cx),
+                    cause: LossCause::Stalled(since),
+                };
+                self.worker_gone(&loss, cx);
+                cx.dismiss(worker, "it hangs: restart it");
+            }
+        }
+        Flow::Continue(())
+    }
+
+    fn has_work(&self, worker: WorkerId) -> bool {
+        let applies = self.applying.as_ref().is_some_and(|a| a.awaits(worker));
+        let works = self.round.as_ref().is_some_and(|round| match &round.phase {
+            Phase::Leasing => round.book.holds(worker),
+            Phase::Reducing { ballot, .. } => !ballot.has(worker),
+            Phase::Committing { .. } => false,
+        });
+        applies || works
+    }
+}

@@ -1,0 +1,94 @@
+//! Why a job waits, as a value: the log, the command line and the dashboard print the same one.
+
+use std::fmt;
+use std::time::Duration;
+
+use weft_common::id::Step;
+
+use super::super::action::Notice;
+use super::super::context::Context;
+use super::super::terms::JobTerms;
+use super::Run;
+
+/// Why a job waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitReason {
+    /// Workers are missing, or still load the job.
+    Workers {
+        /// Those ready.
+        ready: u32,
+        /// Those attached.
+        attached: u32,
+        /// Those that must be ready.
+        needed: u32,
+    },
+    /// All workers were lost, and one that still holds the newest state may come back.
+    Holders {
+        /// As many steps are committed.
+        committed: Step,
+        /// As many are saved in the newest checkpoint.
+        saved: Step,
+        /// How long the job waits before it goes back to that.
+        within: Duration,
+    },
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workers {
+                ready,
+                attached,
+                needed,
+            } => write!(f, "{ready} of {needed} workers ready, {attached} attached"),
+            Self::Holders {
+                committed,
+                saved,
+                within,
+            } => write!(
+                f,
+                "no worker holds the state after step {committed}; the checkpoint after step {saved} is taken if none \
+                 comes back within {:.0} s",
+                within.as_secs_f64()
+            ),
+        }
+    }
+}
+
+impl Run {
+    /// Tells people what the job waits for, when that changes.
+    pub(super) fn wait(&mut self, terms: &JobTerms, cx: &mut Context<'_>) {
+        let reason = self.reason_to_wait(terms, cx);
+        if reason != self.waiting {
+            if let Some(reason) = &reason {
+                cx.notify(Notice::Waiting(reason.clone()));
+            }
+            self.waiting = reason;
+        }
+    }
+
+    fn reason_to_wait(&self, terms: &JobTerms, cx: &Context<'_>) -> Option<WaitReason> {
+        if !self.is_short(terms) || self.is_decided() {
+            return None;
+        }
+        let lost = self.was_formed() || terms.continued.is_some();
+        let behind = self.live().is_empty() && self.saved_step() != self.committed;
+        if lost && behind && !self.is_held() {
+            return Some(WaitReason::Holders {
+                committed: self.committed,
+                saved: self.saved_step(),
+                within: cx.limits.reattach_within,
+            });
+        }
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Some(WaitReason::Workers {
+            ready: count(self.live().len() + self.holders().len()),
+            attached: count(cx.fleet.attached().count()),
+            needed: if lost {
+                terms.min_workers.max(1)
+            } else {
+                self.target
+            },
+        })
+    }
+}
