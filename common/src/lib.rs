@@ -12,5 +12,6 @@ pub mod mapped;
 pub mod plan;
 pub mod recipe;
 pub mod storage;
+pub mod store;
 pub mod time;
 pub mod wire;

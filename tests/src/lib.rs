@@ -4,6 +4,7 @@ pub mod disk;
 pub mod files;
 pub mod process;
 pub mod quickstart;
+pub mod s3;
 pub mod sim;
 
 use std::path::{Path, PathBuf};
