@@ -78,6 +78,17 @@ pub(super) fn raise_fence(folder: &Path, term: Term) -> Result<bool, StorageErro
     }
 }
 
+/// The names of the fences under `folder`.
+pub(super) fn fences(folder: &Path) -> Result<Vec<String>, StorageError> {
+    let own = |name: &str| is_fence(name).then(|| name.to_owned());
+    names(folder, own)
+}
+
+/// Whether a file of this name is a fence.
+pub(super) fn is_fence(name: &str) -> bool {
+    fenced_term(name).is_some()
+}
+
 fn fenced_term(name: &str) -> Option<Term> {
     name.strip_suffix(".fence")?.parse().ok().map(Term)
 }

@@ -28,6 +28,7 @@ mod format;
 mod number;
 mod read;
 mod record;
+mod ship;
 mod trace;
 mod write;
 
@@ -35,4 +36,5 @@ pub use error::LedgerError;
 pub use format::FormatError;
 pub use read::{FencedLines, Ledger, LedgerPlace, TornLine, job_of, newest_term, read};
 pub use record::{CommitRecord, SlotRecord, Update};
+pub use ship::{FetchError, LedgerShipper, ShipError, fetch_ledger, ship_once};
 pub use write::LedgerWriter;

@@ -1,0 +1,344 @@
+//! Sends the ledger as it grows.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::fetch::{FetchError, stored};
+use super::plan::{Inventory, Local, LocalSegment, Task, inventory, plan, stretch_name};
+use crate::id::JobId;
+use crate::ledger::folder::{fences, segments};
+use crate::storage::StorageError;
+use crate::store::{Created, Store, StoreError};
+
+/// How often the disk is looked at: so much later, and the time of one write, a record is in the store.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Why the ledger could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// The store does not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The disk does not give it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What the store has of it is not whole.
+    #[error(transparent)]
+    Stored(#[from] FetchError),
+    /// The store has other content under a name that is written once.
+    #[error("{at} holds another ledger; another coordinator runs this job")]
+    Contended {
+        /// Its address.
+        at: String,
+    },
+}
+
+/// Sends one job's ledger on a thread of its own. Dropping it ends the thread after the pass in hand.
+#[derive(Debug)]
+pub struct LedgerShipper {
+    stop: SyncSender<()>,
+    thread: JoinHandle<Result<(), ShipError>>,
+}
+
+impl LedgerShipper {
+    /// Starts to send the ledger in `folder` as that of `job`.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(store: Store, job: JobId, folder: PathBuf) -> io::Result<Self> {
+        let (stop, stopped) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("weft-ledger-ship".to_owned())
+            .spawn(move || ship(&store, &job, &folder, &stopped))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Sends what is left and ends. Takes no longer than the store's own limits.
+    ///
+    /// # Errors
+    /// If what is left could not be sent.
+    pub fn finish(self) -> Result<(), ShipError> {
+        drop(self.stop);
+        match self.thread.join() {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+fn ship(
+    store: &Store,
+    job: &JobId,
+    folder: &Path,
+    stopped: &Receiver<()>,
+) -> Result<(), ShipError> {
+    let mut known = None;
+    let mut failing = false;
+    loop {
+        let last = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
+        let sent = pass(store, job, folder, &mut known);
+        match &sent {
+            // Said when it changes, not every time.
+            Err(error) if !failing => {
+                tracing::warn!(%job, %error, "the ledger is not in the store; it is sent again later");
+            }
+            Ok(()) if failing => tracing::info!(%job, "the ledger is in the store again"),
+            Ok(()) | Err(_) => {}
+        }
+        failing = sent.is_err();
+        if last {
+            return sent;
+        }
+    }
+}
+
+/// Sends what the store lacks of the ledger in `folder`.
+///
+/// # Errors
+/// If the store does not take it or the disk does not give it; the next pass goes on from there.
+pub fn ship_once(store: &Store, job: &JobId, folder: &Path) -> Result<(), ShipError> {
+    pass(store, job, folder, &mut None)
+}
+
+/// One pass. `known` is what the store has, once it was asked.
+fn pass(
+    store: &Store,
+    job: &JobId,
+    folder: &Path,
+    known: &mut Option<Inventory>,
+) -> Result<(), ShipError> {
+    let local = look(folder)?;
+    let mut inventory = match known.take() {
+        Some(inventory) => inventory,
+        None => first_look(store, job, folder, &local)?,
+    };
+    for task in plan(&local, &inventory) {
+        // Where a task fails, the store is asked anew what it has.
+        perform(store, job, folder, &task)?;
+        inventory.apply(&task);
+    }
+    *known = Some(inventory);
+    Ok(())
+}
+
+/// What the store has. The growing segment must be this ledger's: stretches of two would make a ledger of neither.
+fn first_look(
+    store: &Store,
+    job: &JobId,
+    folder: &Path,
+    local: &Local,
+) -> Result<Inventory, ShipError> {
+    let inventory = inventory(&store.list(&remote(job))?);
+    let Some(growing) = local.segments.last() else {
+        return Ok(inventory);
+    };
+    if let Some(shipped) = inventory.segments.get(&growing.name) {
+        let name = format!("{}/{}", remote(job), growing.name);
+        let theirs = stored(store, &name, shipped)?;
+        let common = growing.len.min(theirs.len() as u64);
+        let ours = read_range(&folder.join(&growing.name), 0, common)?;
+        if !theirs.starts_with(&ours) {
+            return Err(ShipError::Contended {
+                at: store.address(&name),
+            });
+        }
+    }
+    Ok(inventory)
+}
+
+fn perform(store: &Store, job: &JobId, folder: &Path, task: &Task) -> Result<(), ShipError> {
+    let remote = remote(job);
+    let (name, bytes) = match task {
+        Task::Fence(name) => (name.clone(), Vec::new()),
+        Task::Whole { segment, len } => {
+            (segment.clone(), read_range(&folder.join(segment), 0, *len)?)
+        }
+        Task::Stretch { segment, stretch } => {
+            let bytes = read_range(&folder.join(segment), stretch.start, stretch.end)?;
+            (stretch_name(segment, *stretch), bytes)
+        }
+        Task::Remove { segment, stretch } => {
+            store.delete(&format!("{remote}/{}", stretch_name(segment, *stretch)))?;
+            return Ok(());
+        }
+    };
+    let name = format!("{remote}/{name}");
+    match store.create(&name, &bytes)? {
+        Created::Ours => Ok(()),
+        Created::Theirs => Err(ShipError::Contended {
+            at: store.address(&name),
+        }),
+    }
+}
+
+/// Where a job's ledger lies in a store.
+pub(super) fn remote(job: &JobId) -> String {
+    format!("{job}/ledger")
+}
+
+fn look(folder: &Path) -> Result<Local, StorageError> {
+    let segments = segments(folder)?;
+    let newest = segments.last().copied();
+    let local = segments.into_iter().map(|segment| {
+        Ok(LocalSegment {
+            name: segment.to_string(),
+            len: complete_lines(&segment.path(folder))?,
+            closed: Some(segment) != newest,
+        })
+    });
+    Ok(Local {
+        segments: local.collect::<Result<_, StorageError>>()?,
+        fences: fences(folder)?,
+    })
+}
+
+/// Bytes up to the end of the last line. A line may just be in the writing, or have been cut short by a crash.
+fn complete_lines(path: &Path) -> Result<u64, StorageError> {
+    const PIECE: u64 = 64 << 10;
+    let failed = |error| StorageError::new("read", path, error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut end = file.metadata().map_err(failed)?.len();
+    loop {
+        let start = end.saturating_sub(PIECE);
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        let mut piece = Vec::new();
+        (&mut file)
+            .take(end - start)
+            .read_to_end(&mut piece)
+            .map_err(failed)?;
+        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        if start == 0 {
+            return Ok(0);
+        }
+        end = start;
+    }
+}
+
+fn read_range(path: &Path, start: u64, end: u64) -> Result<Vec<u8>, StorageError> {
+    let failed = |error| StorageError::new("read", path, error);
+    let mut file = File::open(path).map_err(failed)?;
+    file.seek(SeekFrom::Start(start)).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(end - start)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 == end - start {
+        return Ok(bytes);
+    }
+    Err(failed(io::ErrorKind::UnexpectedEof.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::fetch_ledger;
+    use super::*;
+    use crate::id::{Step, Term};
+    use crate::ledger::format::tests::record;
+    use crate::ledger::{LedgerWriter, read};
+    use crate::store::testing::folder_store;
+
+    fn job() -> JobId {
+        "job-1".parse().unwrap()
+    }
+
+    fn writer(folder: &Path, term: u64, first_step: u64) -> LedgerWriter {
+        LedgerWriter::open(folder, job(), Term(term), Step(first_step)).unwrap()
+    }
+
+    #[test]
+    fn a_coordinator_that_lost_its_disk_goes_on_with_every_record() {
+        let (folder, store) = folder_store();
+        let lost = folder.path().join("lost");
+        let mut ledger = writer(&lost, 1, 0);
+        ledger.append(&record(1, 0)).unwrap();
+        ship_once(&store, &job(), &lost).unwrap();
+        ledger.append(&record(1, 1)).unwrap();
+        ship_once(&store, &job(), &lost).unwrap();
+        drop(ledger);
+        let mut ledger = writer(&lost, 2, 2);
+        ledger.append(&record(2, 2)).unwrap();
+        ship_once(&store, &job(), &lost).unwrap();
+        let before = read(&lost).unwrap();
+        fs::remove_dir_all(&lost).unwrap();
+
+        let found = folder.path().join("found");
+        let fetched = fetch_ledger(&store, &job(), &found).unwrap();
+        assert_eq!(fetched.records, before.records);
+        assert_eq!(fetched.last_term(), Some(Term(2)));
+        let mut ledger = writer(&found, 3, 3);
+        ledger.append(&record(3, 3)).unwrap();
+        ship_once(&store, &job(), &found).unwrap();
+        let again = fetch_ledger(&store, &job(), &folder.path().join("again")).unwrap();
+        assert_eq!(again.records.len(), 4);
+    }
+
+    #[test]
+    fn a_line_that_is_just_written_is_sent_once_it_is_complete() {
+        let (folder, store) = folder_store();
+        let local = folder.path().join("ledger");
+        let mut ledger = writer(&local, 1, 0);
+        ledger.append(&record(1, 0)).unwrap();
+        let path = segments(&local).unwrap()[0].path(&local);
+        let complete = fs::read(&path).unwrap();
+        fs::write(&path, [complete.as_slice(), b"{\"entry\""].concat()).unwrap();
+        ship_once(&store, &job(), &local).unwrap();
+        fs::write(&path, &complete).unwrap();
+        ledger.append(&record(1, 1)).unwrap();
+        ship_once(&store, &job(), &local).unwrap();
+        let fetched = fetch_ledger(&store, &job(), &folder.path().join("found")).unwrap();
+        assert_eq!((fetched.records.len(), fetched.torn), (2, vec![]));
+    }
+
+    #[test]
+    fn finishing_sends_what_was_written_last() {
+        let (folder, store) = folder_store();
+        let local = folder.path().join("ledger");
+        let mut ledger = writer(&local, 1, 0);
+        let shipper = LedgerShipper::start(store.clone(), job(), local.clone()).unwrap();
+        for step in 0..20 {
+            ledger.append(&record(1, step)).unwrap();
+        }
+        shipper.finish().unwrap();
+        let fetched = fetch_ledger(&store, &job(), &folder.path().join("found")).unwrap();
+        assert_eq!(fetched.records.len(), 20);
+    }
+
+    #[test]
+    fn a_missing_stretch_is_told_and_not_papered_over() {
+        let (folder, store) = folder_store();
+        let local = folder.path().join("ledger");
+        let mut ledger = writer(&local, 1, 0);
+        for step in 0..3 {
+            ledger.append(&record(1, step)).unwrap();
+            ship_once(&store, &job(), &local).unwrap();
+        }
+        let objects = store.list(&remote(&job())).unwrap();
+        store
+            .delete(&format!("{}/{}", remote(&job()), objects[1].name))
+            .unwrap();
+        let error = fetch_ledger(&store, &job(), &folder.path().join("found")).unwrap_err();
+        assert!(error.to_string().contains("lacks bytes"), "{error}");
+    }
+
+    #[test]
+    fn another_coordinators_ledger_is_not_written_over() {
+        let (folder, store) = folder_store();
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        writer(&theirs, 1, 0).append(&record(1, 0)).unwrap();
+        ship_once(&store, &job(), &theirs).unwrap();
+        let mut other = record(1, 0);
+        other.learning_rate = 1.0;
+        writer(&ours, 1, 0).append(&other).unwrap();
+        let error = ship_once(&store, &job(), &ours).unwrap_err();
+        assert!(matches!(error, ShipError::Contended { .. }), "{error}");
+    }
+}
