@@ -81,7 +81,7 @@ async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
         coordinator_grace: Duration::from_secs(args.coordinator_grace),
         stop: stop.clone(),
     };
-    let agent = run_worker(config, engine_factory(device));
+    let agent = run_worker(config, engine_factory(device, args.cache.folder()));
     tokio::pin!(agent);
     loop {
         tokio::select! {

@@ -205,6 +205,21 @@ fn a_name_on_the_hub_says_to_download_it() {
 }
 
 #[test]
+fn a_store_that_is_no_address_or_holds_a_secret_is_refused() {
+    let with = |storage: &str| problems(&format!("{MINIMAL}training: {{storage: '{storage}'}}"));
+    let problem = &with("gs://runs")[0];
+    assert!(
+        problem.starts_with("training.storage = gs://runs: is neither file:// nor s3://"),
+        "{problem}"
+    );
+    let problem = &with("s3://key:secret@runs")[0];
+    assert!(
+        problem.contains("holds credentials") && !problem.contains("secret@"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_recipe_is_refused_with_its_name() {
     let folder = folder();
     for (name, text) in [

@@ -100,7 +100,12 @@ fn every_command_in_the_documents_works() {
 }
 
 fn run_documented(quickstart: &Quickstart, folder: &Path, arguments: &[String], document: &Path) {
-    let mut weft = Weft::new(&quickstart.folder().join("cache"), arguments).in_folder(folder);
+    let storage = format!("file://{}", quickstart.folder().join("storage").display());
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|argument| argument.replace("file:///tmp/weft-storage", &storage))
+        .collect();
+    let mut weft = Weft::new(&quickstart.folder().join("cache"), &arguments).in_folder(folder);
     if arguments[0] == "run" {
         weft = weft.args(["--set", "training.max_steps=4"]);
         if !arguments.iter().any(|argument| argument == "--resume") {

@@ -6,6 +6,7 @@ use weft_coordinator::{FailReason, JobOutcome};
 use super::fleet::Exited;
 use super::observer::Observer;
 use super::request::Ready;
+use super::shared;
 use crate::exit::{Exit, Failure};
 use crate::output::{adapter, print};
 
@@ -19,12 +20,16 @@ pub(super) fn finish(
     let disk = |error: anyhow::Error| Failure::new(Exit::Environment, format_args!("{error:#}"));
     match outcome {
         JobOutcome::Succeeded { checkpoint, .. } => {
-            adapter::publish(
+            let recipe = &ready.preflight.recipe;
+            let dir = shared::on_this_machine(
+                ready.store.as_ref(),
+                recipe,
                 &checkpoint.dir,
-                &ready.preflight.tokenizer,
-                &ready.folder.adapter(),
+                &ready.cache,
             )
-            .map_err(disk)?;
+            .map_err(|defect| Failure::new(Exit::Environment, defect))?;
+            adapter::publish(&dir, &ready.preflight.tokenizer, &ready.folder.adapter())
+                .map_err(disk)?;
             observer.write_trainer_files(true).map_err(disk)?;
             observer.report();
             print::error(format_args!(

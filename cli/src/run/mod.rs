@@ -8,6 +8,7 @@ mod follow;
 mod job;
 mod observer;
 mod request;
+mod shared;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;

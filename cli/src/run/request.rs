@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustix::fs::statvfs;
 use weft_common::checkpoint::{Checkpoint, newest_complete};
 use weft_common::recipe::Recipe;
+use weft_common::store::Store;
 
 use crate::exit::{Exit, Failure, Problems};
 use crate::output::figures::gib;
@@ -14,6 +15,8 @@ use crate::output::print;
 use crate::output::progress::Audience;
 use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs};
+
+use super::shared;
 
 /// Bytes that a parameter takes in a checkpoint: the number itself and two moments, each of at most four bytes.
 const CHECKPOINT_BYTES_PER_PARAMETER: u64 = 12;
@@ -31,7 +34,8 @@ pub(crate) struct RunArgs {
     /// Where the results go [default: the recipe's training.output_dir]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Goes on from the newest complete checkpoint in the output folder; starts anew where there is none
+    /// Goes on from the newest complete checkpoint in the output folder or the recipe's training.storage; starts anew where
+    /// there is none
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
     /// Removes what an earlier run left in the output folder
@@ -54,6 +58,8 @@ pub(crate) struct Ready {
     pub(crate) existing: Existing,
     /// State to go on from.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Where checkpoints go beside the output folder.
+    pub(crate) store: Option<Store>,
     /// How many workers.
     pub(crate) workers: u32,
     /// Who reads the output.
@@ -82,8 +88,17 @@ impl RunArgs {
             .unwrap_or(1);
         problems.keep(Exit::Environment, folder.check(existing, &recipe));
         problems.keep(Exit::Environment, check_port(listen));
-        let checkpoint = self.checkpoint(&folder, &mut problems);
         let cache = self.cache.folder();
+        let opened = problems.keep(Exit::Environment, shared::open(&recipe));
+        let store = opened.flatten();
+        let checkpoint = self.checkpoint(&folder, &mut problems);
+        let checkpoint = match &store {
+            Some(store) if self.resume => {
+                let newest = shared::newest(store, &recipe, checkpoint, (&folder, &cache));
+                problems.keep(Exit::Environment, newest).flatten()
+            }
+            Some(_) | None => checkpoint,
+        };
         let preflight = Preflight::inspect(recipe, &cache, problems)?;
         check_disk(&preflight, &folder)?;
         Ok(Ready {
@@ -91,6 +106,7 @@ impl RunArgs {
             folder,
             existing,
             checkpoint,
+            store,
             workers,
             audience: if self.json {
                 Audience::Programs

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{MANIFEST_FILE, Manifest, ManifestError};
-use super::step_of;
+use super::{folder_step, step_of};
 use crate::id::Step;
 use crate::storage::{FileEntry, StorageError};
+use crate::store::StoreError;
 
 /// A complete checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     /// Its folder.
     pub folder: PathBuf,
@@ -31,7 +32,7 @@ pub struct Newest {
 #[derive(Debug, thiserror::Error)]
 #[error("checkpoint {} is passed over: {defect}", folder.display())]
 pub struct Skipped {
-    /// Its folder.
+    /// Its folder, or its address in a store.
     pub folder: PathBuf,
     /// What is wrong with it.
     pub defect: Defect,
@@ -73,6 +74,9 @@ pub enum Defect {
     /// A file is missing or unreadable.
     #[error(transparent)]
     Unreadable(#[from] StorageError),
+    /// The store does not give it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Finds the newest complete checkpoint under `root`; a `root` that is not there holds none.
@@ -143,8 +147,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Defect> {
         Err(error) => return Err(StorageError::new("read", &path, error).into()),
     };
     let manifest = Manifest::parse(&bytes)?;
-    let named = folder.file_name().and_then(|name| step_of(name.to_str()?));
-    match named {
+    match folder_step(folder) {
         Some(named) if named != manifest.meta.step => Err(Defect::Step {
             folder: named,
             manifest: manifest.meta.step,

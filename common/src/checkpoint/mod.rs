@@ -11,18 +11,25 @@
 //! ```
 //!
 //! A folder without a manifest was never finished. A folder whose files do not have the sizes and digests of its
-//! manifest is damaged. Both are passed over with a warning, and the one before is taken.
+//! manifest is damaged. Both are passed over with a warning, and the one before is taken. [`SharedCheckpoints`] keeps
+//! the same files in a [store](crate::store).
 
+mod age;
 mod find;
 mod manifest;
 mod retain;
+mod retention;
+mod shared;
 mod write;
 
+pub use age::{AgeAlarm, CheckpointAge};
 pub use find::{Checkpoint, Defect, Newest, Skipped, manifests, newest_complete, open};
 pub use manifest::{
     CheckpointMeta, Difference, Incompatible, InputDigests, MANIFEST_FILE, Manifest, ManifestError,
 };
 pub use retain::retain;
+pub use retention::{Candidate, Keep, Retention};
+pub use shared::{SharedCheckpoints, UploadError};
 pub use write::CheckpointWriter;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +40,12 @@ use crate::id::Step;
 #[must_use]
 pub fn folder(root: &Path, step: Step) -> PathBuf {
     root.join(format!("{:010}", step.0))
+}
+
+/// The step of a checkpoint's folder, by its name.
+#[must_use]
+pub fn folder_step(folder: &Path) -> Option<Step> {
+    step_of(folder.file_name()?.to_str()?)
 }
 
 /// The step that a folder's name says, where it is the name of a checkpoint.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::find::{newest_complete, steps};
 use super::manifest::MANIFEST_FILE;
+use super::retention::{Candidate, Keep, Retention};
 use crate::storage::{StorageError, remove_folder};
 
 /// Keeps the newest complete checkpoint and those before it up to `limit` in all, and removes what is older.
@@ -19,23 +20,22 @@ pub fn retain(root: &Path, limit: NonZeroU32) -> Result<Vec<PathBuf>, StorageErr
     let Some(newest) = newest_complete(root)?.checkpoint else {
         return Ok(Vec::new());
     };
-    let older = steps(root)?
-        .into_iter()
-        .filter(|step| *step < newest.manifest.meta.step);
-    let older: Vec<PathBuf> = older.map(|step| super::folder(root, step)).collect();
-    let finished = |folder: &&PathBuf| folder.join(MANIFEST_FILE).exists();
-    let kept_before = usize::try_from(limit.get() - 1).unwrap_or(usize::MAX);
-    let kept: Vec<&PathBuf> = older
-        .iter()
-        .rev()
-        .filter(finished)
-        .take(kept_before)
-        .collect();
-
+    let newest = newest.manifest.meta.step;
+    let candidate = |step| Candidate {
+        step,
+        finished: super::folder(root, step).join(MANIFEST_FILE).exists(),
+        eval_loss: None,
+    };
+    let candidates: Vec<Candidate> = steps(root)?.into_iter().map(candidate).collect();
+    let retention = Retention {
+        limit,
+        keep: Keep::Newest,
+    };
     let mut removed = Vec::new();
-    for folder in older.iter().filter(|folder| !kept.contains(folder)) {
-        remove_folder(folder, MANIFEST_FILE)?;
-        removed.push(folder.clone());
+    for step in retention.removable(&candidates, newest) {
+        let folder = super::folder(root, step);
+        remove_folder(&folder, MANIFEST_FILE)?;
+        removed.push(folder);
     }
     Ok(removed)
 }

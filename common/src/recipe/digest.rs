@@ -7,13 +7,14 @@ use crate::id::Digest;
 
 /// Keys that no bit of the adapter depends on: where things are and go, when they are reported and saved, how fast the
 /// work is done. What is in the files behind the paths has digests of its own (base model, dataset, tokenizer, template).
-const WITHOUT_EFFECT: [&str; 13] = [
+const WITHOUT_EFFECT: [&str; 14] = [
     "/model/base_model",
     "/model/tokenizer",
     "/model/chat_template",
     "/lora/use_gradient_checkpointing",
     "/training/packing",
     "/training/output_dir",
+    "/training/storage",
     "/training/save_steps",
     "/training/save_total_limit",
     "/training/logging_steps",
@@ -85,7 +86,7 @@ mod tests {
         let plain = digest("", "");
         assert_eq!(
             digest(
-                "output_dir: elsewhere, save_steps: 7, logging_steps: 3, max_steps: 0",
+                "output_dir: elsewhere, storage: 's3://runs', save_steps: 7, logging_steps: 3, max_steps: 0",
                 ""
             ),
             plain

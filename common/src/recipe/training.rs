@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::store::StoreUrl;
+
 /// How to train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -63,6 +65,9 @@ pub struct TrainingSection {
     pub data_seed: Option<u64>,
     /// Where results go; relative paths start at the current folder.
     pub output_dir: String,
+    /// Where checkpoints go beside `output_dir`, so that a run can go on without its machine: `s3://bucket/prefix`, or
+    /// `file:///folder` on a disk that all machines share.
+    pub storage: Option<String>,
     /// Steps between checkpoints; 0 keeps only the final one.
     pub save_steps: u64,
     /// How many checkpoints stay.
@@ -102,6 +107,7 @@ impl Default for TrainingSection {
             seed: 3407,
             data_seed: None,
             output_dir: "outputs".to_owned(),
+            storage: None,
             save_steps: 50,
             save_total_limit: None,
             logging_steps: 1,
@@ -126,6 +132,12 @@ impl TrainingSection {
         u64::try_from(self.max_steps)
             .ok()
             .filter(|&steps| steps > 0)
+    }
+
+    /// The address in `storage`; `None` where unset. A recipe that was validated holds no other text.
+    #[must_use]
+    pub fn store_url(&self) -> Option<StoreUrl> {
+        self.storage.as_ref()?.parse().ok()
     }
 
     /// Seed of the shuffle.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::store::StoreUrl;
+
 use super::{BatchScaling, DatasetSection, LrSchedulerType, Problem, Recipe, TargetModules};
 
 /// Where `polynomial` ends, as Hugging Face's default has it.
@@ -15,6 +17,7 @@ pub(super) fn validate(recipe: &Recipe, refused: &BTreeSet<String>, problems: &m
     length(recipe, &mut rules);
     workers(recipe, &mut rules);
     adapter(recipe, &mut rules);
+    storage(recipe, &mut rules);
     for (index, dataset) in recipe.datasets.iter().enumerate() {
         columns(index, dataset, &mut rules);
     }
@@ -174,6 +177,19 @@ fn adapter(recipe: &Recipe, rules: &mut Rules<'_>) {
         "names no module".to_owned(),
         remedy,
     );
+}
+
+fn storage(recipe: &Recipe, rules: &mut Rules<'_>) {
+    let Some(text) = &recipe.training.storage else {
+        return;
+    };
+    if let Err(error) = text.parse::<StoreUrl>() {
+        let what = error.to_string();
+        let (what, remedy) = what.split_once("; ").unwrap_or((&what, "correct it"));
+        // A secret in it must not get into logs.
+        let found = text.rsplit('@').next().unwrap_or_default();
+        rules.rule(&["training.storage"], true, found, what.to_owned(), remedy);
+    }
 }
 
 fn columns(index: usize, dataset: &DatasetSection, rules: &mut Rules<'_>) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use safetensors::SafeTensorError;
-use weft_common::checkpoint::{Defect, Incompatible};
+use weft_common::checkpoint::{Defect, Incompatible, UploadError};
 use weft_common::id::Digest;
 use weft_common::storage::StorageError;
 
@@ -19,6 +19,22 @@ pub enum CheckpointError {
         /// The folder.
         folder: PathBuf,
         /// What is wrong with it.
+        defect: Defect,
+    },
+    /// It is complete on this machine's disk, but not in the shared store.
+    #[error("{source}; the checkpoint lies only on this machine, in {}", folder.display())]
+    NotShared {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: UploadError,
+    },
+    /// It lies on another machine's disk and cannot be had from the shared store.
+    #[error("{} is not on this machine and cannot be fetched: {defect}", folder.display())]
+    NotFetched {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it or the store.
         defect: Defect,
     },
     /// It belongs to another recipe, model or dataset.

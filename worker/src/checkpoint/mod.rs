@@ -15,6 +15,7 @@ mod error;
 mod folder;
 mod moments_file;
 mod progress_file;
+mod shared;
 mod state;
 mod tensors;
 
@@ -22,4 +23,5 @@ pub use adapter_config::{ADAPTER_CONFIG_FILE, adapter_config};
 pub use adapter_file::{ADAPTER_MODEL_FILE, adapter_model, read_adapter_model};
 pub use error::CheckpointError;
 pub use folder::{read, write};
+pub use shared::SharedStore;
 pub use state::{Progress, TrainState};

@@ -1,11 +1,12 @@
 //! Engines for the agent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use weft_common::data::{ChatTokenizer, DataError, Prepared, Row};
 
 use super::{Dataset, RowSource, open};
 use crate::agent::{Engine, EngineError, EngineFactory, ErrorKind, JobSetup};
+use crate::checkpoint::SharedStore;
 
 impl RowSource for Prepared {
     fn row(&self, index: u32) -> Row {
@@ -13,12 +14,15 @@ impl RowSource for Prepared {
     }
 }
 
-/// What the agent makes engines with: trainers on this machine's CPU, named `device` for people.
+/// What the agent makes engines with: trainers on this machine's CPU, named `device` for people. Checkpoints fetched from
+/// a shared store go to `cache`.
 #[must_use]
-pub fn engine_factory(device: String) -> EngineFactory {
+pub fn engine_factory(device: String, cache: PathBuf) -> EngineFactory {
     Box::new(move |setup| {
+        let shared = SharedStore::open(&setup.job, &setup.recipe, &cache)
+            .map_err(|error| EngineError::new(ErrorKind::Storage, error))?;
         let trainer = open(setup, read_dataset(setup)?, &device)?;
-        Ok(Box::new(trainer) as Box<dyn Engine>)
+        Ok(Box::new(trainer.with_store(shared)) as Box<dyn Engine>)
     })
 }
 
@@ -121,7 +125,8 @@ mod tests {
         let setup = setup(folder.path());
         let stats = Prepared::open(&setup.dataset_dir).unwrap().stats();
         let planner = StepPlanner::new(PlanSpec::from_recipe(&setup.recipe), stats).unwrap();
-        let mut engine = engine_factory("cpu".to_owned())(&setup).unwrap();
+        let mut engine =
+            engine_factory("cpu".to_owned(), folder.path().join("cache"))(&setup).unwrap();
         let mut losses = Vec::new();
         for step in 0..4 {
             let plan = planner.step(Step(step));
@@ -150,7 +155,7 @@ mod tests {
         let mut bytes = fs::read(&file).unwrap();
         bytes[0] ^= 1;
         fs::write(&file, bytes).unwrap();
-        let error = engine_factory("cpu".to_owned())(&setup)
+        let error = engine_factory("cpu".to_owned(), folder.path().join("cache"))(&setup)
             .err()
             .expect("a flipped bit is found");
         assert_eq!(error.kind, ErrorKind::Data);

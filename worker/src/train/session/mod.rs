@@ -25,7 +25,7 @@ use self::staging::Staging;
 use super::accumulator::{Accumulator, ReducedSum};
 use super::optimizer::AdamW;
 use super::{MemoryPlan, Pass};
-use crate::checkpoint::{Progress, TrainState};
+use crate::checkpoint::{Progress, SharedStore, TrainState};
 use crate::lora::{Adapter, LoraError};
 use crate::model::{Model, ModelError, ModelWeights, Spec};
 use crate::ops::Cpu;
@@ -86,6 +86,8 @@ pub struct Trainer {
     /// The reduced gradient; of use once `summed` is there.
     grads: Vec<f32>,
     summed: Option<ReducedSum>,
+    /// Where checkpoints go beside the disk.
+    shared: Option<SharedStore>,
 }
 
 impl Trainer {
@@ -124,8 +126,16 @@ impl Trainer {
             staging: Staging::new(len),
             grads: vec![0.0; len],
             summed: None,
+            shared: None,
             recipe,
         })
+    }
+
+    /// Keeps checkpoints in a shared store as well, and restores from there what this machine lacks.
+    #[must_use]
+    pub fn with_store(mut self, shared: Option<SharedStore>) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// The adapter as it is now.
