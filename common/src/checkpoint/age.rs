@@ -28,7 +28,7 @@ pub struct AgeAlarm {
 }
 
 impl CheckpointAge {
-    /// The alarm that is due at `now`: two in a row are overdue, and [five minutes](ALWAYS_FINE) have passed.
+    /// The alarm that is due at `now`: two in a row are overdue, and five minutes have passed.
     #[must_use]
     pub fn alarm(&self, now: Timestamp) -> Option<AgeAlarm> {
         let every = self.every?;
