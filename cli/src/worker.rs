@@ -25,6 +25,9 @@ pub(crate) struct Args {
     threads: Option<NonZeroUsize>,
     #[command(flatten)]
     cache: CacheArgs,
+    /// What this worker is called by, for jobs that ask for it; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
     /// Address on which other workers reach this one [default: loopback for a coordinator there, else all]
     #[arg(long, value_name = "IP")]
     listen_ip: Option<IpAddr>,
@@ -73,6 +76,7 @@ async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
         coordinator: args.coordinator.clone(),
         device: device.clone(),
         memory_bytes: Host::read().total_bytes,
+        labels: args.label.iter().cloned().collect(),
         cache_dir: args.cache.folder(),
         listen_ip: args
             .listen_ip
@@ -93,6 +97,16 @@ async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
                 stop.cancel();
             }
         }
+    }
+}
+
+/// `key=value`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err(format!(
+            "{text:?} is not of the form KEY=VALUE, as in gpu=h200"
+        )),
     }
 }
 

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_common::id::JobId;
-use weft_common::ledger::LedgerError;
 use weft_common::recipe::Recipe;
 use weft_common::storage::StorageError;
 use weft_common::wire::CheckpointRef;
 
 use crate::data_source::DataSource;
-use crate::engine::{Limits, OnNonFinite, SubmitRefusal};
+use crate::engine::{Limits, Needs, OnNonFinite, SubmitRefusal};
 
 /// How a coordinator runs.
 #[derive(Clone)]
@@ -47,8 +46,15 @@ pub struct JobSpec {
     pub id: JobId,
     /// The recipe, validated and with absolute paths.
     pub recipe: Recipe,
-    /// Workers that must be ready to start at once; after `form_within` the recipe's minimum suffices.
+    /// Jobs of a higher one come first.
+    pub priority: i32,
+    /// Workers that it wants.
     pub workers: u32,
+    /// Workers that must be ready to start at once, if not all that it wants; after `form_within` the recipe's minimum
+    /// suffices.
+    pub gang: Option<u32>,
+    /// What its workers must be.
+    pub needs: Needs,
     /// How long to wait for workers.
     pub form_within: Duration,
     /// Where `checkpoints/` and `ledger/` go, on the coordinator's host.
@@ -128,14 +134,6 @@ pub enum SubmitError {
     /// The coordinator has another one, or ends.
     #[error(transparent)]
     Refused(#[from] SubmitRefusal),
-    /// The ledger in the output folder cannot be gone on with.
-    #[error("cannot go on with the ledger in {folder}: {source}", folder = folder.display())]
-    Ledger {
-        /// The ledger's folder.
-        folder: PathBuf,
-        /// Why.
-        source: LedgerError,
-    },
     /// The job asks for no worker, or more than the recipe allows.
     #[error(
         "{workers} workers asked for, but the recipe allows {min} to {max}; change --workers or resources.workers"

@@ -4,26 +4,22 @@
     reason = "this is the driver's side of the crate, not the engine"
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
-use weft_common::id::{JobId, Step, Term, WorkerId};
-use weft_common::ledger::LedgerWriter;
-use weft_common::recipe::Recipe;
+use weft_common::id::{Digest, JobId, Step, Term, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire::{Attach, Command, DatasetRef, Hello, Refusal, Welcome};
 
-use crate::data_source::{DataSource, run_data};
-use crate::engine::{Action, Engine, Event, JobTerms, Limits, Notice, SubmitRefusal};
-use crate::ledger_thread::LedgerThread;
-use crate::view::JobView;
+use crate::data_source::DataSource;
+use crate::engine::{Action, Engine, Event, Limits, Notice, SubmitRefusal};
+use crate::job_io::{JobIo, Ready, Submission, Unready};
+use crate::view::{JobView, WorkerView};
 
 /// Messages that may wait for the driver: a few from each of as many workers as one coordinator is built for.
 pub(crate) const INBOX: usize = 2048;
@@ -31,9 +27,6 @@ pub(crate) const INBOX: usize = 2048;
 /// Commands that may wait for one worker. The protocol has a handful under way; a worker that lets so many pile up
 /// does not read them.
 pub(crate) const OUTBOX: usize = 64;
-
-/// Notices that a slow listener may lag behind.
-const NOTICES: usize = 4096;
 
 /// Fine enough that a silent worker is noticed within a tenth of a second of its deadline.
 const TICK: Duration = Duration::from_millis(100);
@@ -57,24 +50,56 @@ pub(crate) enum Message {
     /// A job is handed in.
     Submit {
         job: Box<Submission>,
-        reply: oneshot::Sender<Result<broadcast::Receiver<Notice>, SubmitRefusal>>,
+        reply: SubmitReply,
+    },
+    /// A job whose turn has come can begin, or cannot.
+    Ready {
+        job: JobId,
+        ready: Box<Result<Ready, Unready>>,
     },
 }
 
-/// A job with everything that its run needs on this side.
-#[derive(Debug)]
-pub(crate) struct Submission {
-    pub(crate) terms: JobTerms,
-    pub(crate) recipe: Recipe,
-    pub(crate) ledger: LedgerWriter,
-    pub(crate) retain: Option<NonZeroU32>,
-}
+/// Who submitted, and follows the job from its submission on.
+pub(crate) type SubmitReply = oneshot::Sender<Result<broadcast::Receiver<Notice>, SubmitRefusal>>;
 
 /// What others may look at without asking the driver.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
-    pub(crate) job: watch::Receiver<Option<JobView>>,
-    pub(crate) dataset: watch::Receiver<Option<DatasetRef>>,
+    jobs: Arc<RwLock<BTreeMap<JobId, watch::Receiver<JobView>>>>,
+    datasets: Arc<RwLock<HashMap<Digest, DatasetRef>>>,
+    workers: watch::Receiver<Arc<[WorkerView]>>,
+}
+
+impl Published {
+    /// A job, as it is and as it changes.
+    pub(crate) fn job(&self, id: &JobId) -> Option<watch::Receiver<JobView>> {
+        read(&self.jobs).get(id).cloned()
+    }
+
+    /// All jobs as they are, in the order of their ids.
+    pub(crate) fn jobs(&self) -> Vec<JobView> {
+        let jobs = read(&self.jobs);
+        jobs.values().map(|view| view.borrow().clone()).collect()
+    }
+
+    /// A prepared dataset that a job uses or used.
+    pub(crate) fn dataset(&self, digest: &Digest) -> Option<DatasetRef> {
+        read(&self.datasets).get(digest).cloned()
+    }
+
+    /// Workers that can be talked to.
+    pub(crate) fn workers(&self) -> Arc<[WorkerView]> {
+        self.workers.borrow().clone()
+    }
+}
+
+/// Nobody panics while holding the lock; if somebody did, what is there is still whole.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The owner of the engine.
@@ -85,10 +110,10 @@ pub(crate) struct Driver {
     sender: mpsc::Sender<Message>,
     sessions: HashMap<WorkerId, Session>,
     data: Arc<dyn DataSource>,
-    job: Option<JobIo>,
-    notices: broadcast::Sender<Notice>,
-    view: watch::Sender<Option<JobView>>,
-    dataset: watch::Sender<Option<DatasetRef>>,
+    term: Term,
+    jobs: BTreeMap<JobId, JobIo>,
+    published: Published,
+    workers: watch::Sender<Arc<[WorkerView]>>,
     started: Instant,
     ticks: Interval,
 }
@@ -99,19 +124,11 @@ struct Session {
     outbox: mpsc::Sender<Command>,
 }
 
-/// The present job's disk.
-struct JobIo {
-    recipe: Recipe,
-    ledger: LedgerThread,
-    checkpoints_dir: PathBuf,
-    retain: Option<NonZeroU32>,
-}
-
 /// A reply that the event in hand owes.
 enum Owed {
     Nothing,
     Hello(oneshot::Sender<Result<Welcome, Refusal>>),
-    Submit(oneshot::Sender<Result<broadcast::Receiver<Notice>, SubmitRefusal>>),
+    Submit(JobId, SubmitReply),
 }
 
 /// Whether the driver goes on.
@@ -129,8 +146,12 @@ impl Driver {
         data: Arc<dyn DataSource>,
         channel: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
     ) -> (Self, Published) {
-        let (view, job) = watch::channel(None);
-        let (dataset, dataset_seen) = watch::channel(None);
+        let (workers, workers_seen) = watch::channel(Arc::from(Vec::new()));
+        let published = Published {
+            jobs: Arc::default(),
+            datasets: Arc::default(),
+            workers: workers_seen,
+        };
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let driver = Self {
@@ -139,16 +160,12 @@ impl Driver {
             inbox: channel.1,
             sessions: HashMap::new(),
             data,
-            job: None,
-            notices: broadcast::channel(NOTICES).0,
-            view,
-            dataset,
+            term,
+            jobs: BTreeMap::new(),
+            published: published.clone(),
+            workers,
             started: Instant::now(),
             ticks,
-        };
-        let published = Published {
-            job,
-            dataset: dataset_seen,
         };
         (driver, published)
     }
@@ -183,6 +200,13 @@ impl Driver {
             }
             Message::Attach { attach, outbox } => (self.attach(*attach, outbox), Owed::Nothing),
             Message::Submit { job, reply } => return self.submit(*job, reply),
+            Message::Ready { job, ready } => {
+                let inbox = self.sender.clone();
+                let Some(io) = self.jobs.get_mut(&job) else {
+                    return Flow::Continue;
+                };
+                (io.begin(*ready, inbox), Owed::Nothing)
+            }
         };
         self.feed(event, &mut owed)
     }
@@ -204,37 +228,41 @@ impl Driver {
         }
     }
 
-    fn submit(
-        &mut self,
-        job: Submission,
-        reply: oneshot::Sender<Result<broadcast::Receiver<Notice>, SubmitRefusal>>,
-    ) -> Flow {
-        let active = self.engine.job().is_some_and(|job| job.is_active());
-        if !active {
-            let ledger = LedgerThread::start(job.terms.id.clone(), job.ledger, self.sender.clone());
-            self.job = Some(JobIo {
-                recipe: job.recipe,
-                ledger,
-                checkpoints_dir: job.terms.checkpoints_dir.clone(),
-                retain: job.retain,
-            });
+    fn submit(&mut self, job: Submission, reply: SubmitReply) -> Flow {
+        let (id, terms) = (job.terms.id.clone(), job.terms.clone());
+        let open = self.engine.job(&id).is_some_and(|job| job.is_active());
+        if !open {
+            let view = JobView::submitted(&terms);
+            let io = JobIo::new(job, view);
+            let seen = io.view.subscribe();
+            write(&self.published.jobs).insert(id.clone(), seen);
+            self.jobs.insert(id.clone(), io);
         }
-        self.feed(Event::Submitted(job.terms), &mut Owed::Submit(reply))
+        self.feed(Event::Submitted(terms), &mut Owed::Submit(id, reply))
     }
 
     fn feed(&mut self, event: Event, owed: &mut Owed) -> Flow {
         let now = Timestamp::after_start(self.started.elapsed());
         let actions = self.engine.step(event, now);
         let mut flow = Flow::Continue;
-        let mut told = false;
+        let mut told = BTreeSet::new();
+        let mut fleet_changed = false;
         for action in actions {
-            told |= matches!(action, Action::Notify(_) | Action::AnswerSubmit(Ok(())));
+            if let Action::Notify { job, .. } = &action {
+                told.extend(job.clone());
+                fleet_changed = true;
+            }
             if self.perform(action, owed) == Flow::Stop {
                 flow = Flow::Stop;
             }
         }
-        if told {
-            self.publish();
+        for job in told {
+            self.publish(&job);
+        }
+        if fleet_changed {
+            let workers = self.engine.workers();
+            let views: Vec<WorkerView> = workers.map(WorkerView::of).collect();
+            self.workers.send_replace(Arc::from(views));
         }
         flow
     }
@@ -251,25 +279,27 @@ impl Driver {
                 }
             }
             Action::AnswerSubmit(answer) => {
-                if let Owed::Submit(reply) = std::mem::replace(owed, Owed::Nothing) {
-                    // Who submitted may be gone; the job runs all the same.
-                    let _ = reply.send(answer.map(|()| self.notices.subscribe()));
+                if let Owed::Submit(job, reply) = std::mem::replace(owed, Owed::Nothing) {
+                    self.answer_submit(&job, answer, reply);
                 }
             }
-            Action::PrepareData(job) => self.prepare_data(job),
+            Action::PrepareData(job) => {
+                if let Some(io) = self.jobs.get(&job) {
+                    io.prepare(self.term, self.data.clone(), self.sender.clone());
+                }
+            }
             Action::Send { to, command } => self.send(to, command),
             Action::AppendLedger { job, record } => {
                 let step = record.step;
-                let taken = self.job.as_ref().is_some_and(|io| io.ledger.append(record));
+                let ledger = self.jobs.get(&job).and_then(|io| io.ledger.as_ref());
+                let taken = ledger.is_some_and(|ledger| ledger.append(record));
                 if !taken {
                     self.ledger_ended(job, step);
                 }
             }
             Action::RewindLedger { job, first_step } => {
-                let taken = self
-                    .job
-                    .as_ref()
-                    .is_some_and(|io| io.ledger.rewind(first_step));
+                let ledger = self.jobs.get(&job).and_then(|io| io.ledger.as_ref());
+                let taken = ledger.is_some_and(|ledger| ledger.rewind(first_step));
                 if !taken {
                     self.ledger_ended(job, first_step);
                 }
@@ -277,7 +307,7 @@ impl Driver {
             Action::Hangup(worker) => {
                 self.sessions.remove(&worker);
             }
-            Action::Notify(notice) => self.notify(notice),
+            Action::Notify { job, notice } => self.notify(job.as_ref(), &notice),
             Action::Stop => return Flow::Stop,
         }
         Flow::Continue
@@ -306,30 +336,43 @@ impl Driver {
         self.later(Event::LedgerFailed { job, step, message });
     }
 
-    fn prepare_data(&self, job: JobId) {
-        let Some(io) = &self.job else { return };
-        let (source, recipe, inbox) = (self.data.clone(), io.recipe.clone(), self.sender.clone());
-        std::thread::spawn(move || {
-            let event = match run_data(&*source, &recipe) {
-                Ok(data) => Event::DataPrepared {
-                    job,
-                    data: Arc::new(data),
-                },
-                Err(message) => Event::DataFailed { job, message },
-            };
-            // The driver may have stopped meanwhile.
-            let _ = inbox.blocking_send(Message::Event(event));
+    /// Who submitted may be gone; the job runs all the same.
+    fn answer_submit(
+        &mut self,
+        job: &JobId,
+        answer: Result<(), SubmitRefusal>,
+        reply: SubmitReply,
+    ) {
+        let answer = answer.and_then(|()| match self.jobs.get(job) {
+            Some(io) => Ok(io.notices.subscribe()),
+            None => Err(SubmitRefusal::ShuttingDown),
         });
+        let refused = !matches!(answer, Err(SubmitRefusal::Busy { .. }) | Ok(_));
+        if refused {
+            self.jobs.remove(job);
+            write(&self.published.jobs).remove(job);
+        }
+        let _ = reply.send(answer);
     }
 
-    fn notify(&mut self, notice: Notice) {
-        log(&notice);
-        match &notice {
-            Notice::Planned { dataset, .. } => {
-                self.dataset.send_replace(Some(dataset.clone()));
+    fn notify(&mut self, job: Option<&JobId>, notice: &Notice) {
+        log(job, notice);
+        if let Notice::Planned { dataset, .. } = notice {
+            write(&self.published.datasets).insert(dataset.digest, dataset.clone());
+        }
+        let Some(io) = job.and_then(|job| self.jobs.get_mut(job)) else {
+            // What concerns all is told to those who follow any job.
+            for io in self.jobs.values() {
+                let _ = io.notices.send(notice.clone());
             }
-            Notice::CheckpointSaved { .. } => self.retain(),
-            Notice::WorkerJoined(_)
+            return;
+        };
+        match notice {
+            Notice::CheckpointSaved { .. } => io.retain(),
+            Notice::Ended(_) => io.ledger = None,
+            Notice::Planned { .. }
+            | Notice::Admitted
+            | Notice::WorkerJoined(_)
             | Notice::WorkerGone { .. }
             | Notice::Waiting(_)
             | Notice::EpochFormed(_)
@@ -337,27 +380,10 @@ impl Driver {
             | Notice::RolledBack { .. }
             | Notice::StepCommitted(_)
             | Notice::CheckpointFailed { .. }
-            | Notice::Draining(_)
-            | Notice::Ended(_) => {}
+            | Notice::Draining(_) => {}
         }
         // Nobody may be listening.
-        let _ = self.notices.send(notice);
-    }
-
-    /// Removes old checkpoints, where the recipe limits their number.
-    fn retain(&self) {
-        let Some((dir, limit)) = self
-            .job
-            .as_ref()
-            .and_then(|io| Some((io.checkpoints_dir.clone(), io.retain?)))
-        else {
-            return;
-        };
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = weft_common::checkpoint::retain(&dir, limit) {
-                warn!(%error, "old checkpoints stay");
-            }
-        });
+        let _ = io.notices.send(notice.clone());
     }
 
     /// Feeds an event that an action led to, after those that wait already.
@@ -368,28 +394,30 @@ impl Driver {
         });
     }
 
-    fn publish(&self) {
-        let view = self.engine.job().map(JobView::of);
-        self.view.send_modify(|published| {
-            *published = match (view, published.take()) {
-                (Some(view), Some(before)) => Some(view.after(&before)),
-                (view, before) => view.or(before),
-            };
-        });
+    fn publish(&self, job: &JobId) {
+        let (Some(known), Some(io)) = (self.engine.job(job), self.jobs.get(job)) else {
+            return;
+        };
+        let view = JobView::of(known);
+        io.view
+            .send_modify(|published| *published = view.after(published));
     }
 }
 
 /// Says each fact once.
-fn log(notice: &Notice) {
+fn log(job: Option<&JobId>, notice: &Notice) {
+    let job = job.map(JobId::as_str);
     match notice {
+        Notice::Admitted => info!(job, "job admitted"),
         Notice::WorkerJoined(worker) => info!(%worker, "worker attached"),
         Notice::WorkerGone { worker, cause } => info!(%worker, cause, "worker gone"),
-        Notice::Planned { total_steps, .. } => info!(total_steps, "dataset prepared"),
-        Notice::Waiting(reason) => info!(%reason, "job waits"),
+        Notice::Planned { total_steps, .. } => info!(job, total_steps, "dataset prepared"),
+        Notice::Waiting(reason) => info!(job, %reason, "job waits"),
         Notice::EpochFormed(epoch) => {
-            info!(epoch = %epoch.epoch, world = epoch.members.len(), "epoch formed");
+            info!(job, epoch = %epoch.epoch, world = epoch.members.len(), "epoch formed");
         }
-        Notice::MemberLost(incident) => warn!(
+        Notice::MemberLost(incident) => info!(
+            job,
             worker = %incident.worker,
             cause = %incident.cause,
             step = %incident.step,
@@ -397,21 +425,22 @@ fn log(notice: &Notice) {
             left = incident.left,
             "member lost"
         ),
-        Notice::RolledBack { from, to } => warn!(%from, %to, "back to a checkpoint"),
+        Notice::RolledBack { from, to } => warn!(job, %from, %to, "back to a checkpoint"),
         Notice::StepCommitted(step) => debug!(
+            job,
             step = %step.step,
             loss = step.loss,
             control_ms = step.timing.control.as_secs_f64() * 1e3,
             "step committed"
         ),
         Notice::CheckpointSaved { checkpoint, .. } => {
-            info!(step = %checkpoint.next_step, dir = %checkpoint.dir.display(), "checkpoint saved");
+            info!(job, step = %checkpoint.next_step, dir = %checkpoint.dir.display(), "checkpoint saved");
         }
         Notice::CheckpointFailed {
             checkpoint,
             message,
-        } => warn!(step = %checkpoint.next_step, message, "checkpoint failed"),
-        Notice::Draining(cause) => info!(cause, "job drains"),
-        Notice::Ended(outcome) => info!(%outcome, "job ended"),
+        } => warn!(job, step = %checkpoint.next_step, message, "checkpoint failed"),
+        Notice::Draining(cause) => info!(job, cause, "job drains"),
+        Notice::Ended(outcome) => info!(job, %outcome, "job ended"),
     }
 }

@@ -5,18 +5,18 @@
 )]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use weft_common::id::{JobId, Step, Term};
-use weft_common::ledger::{self, Ledger, LedgerWriter};
-use weft_common::wire;
+use weft_common::id::{JobId, Term, WorkerId};
 
-use crate::config::{JobSpec, SubmitError, WorkersBefore};
-use crate::driver::{Message, Published, Submission};
-use crate::engine::{CommittedSum, Continued, Event, JobOutcome, JobTerms, Notice};
-use crate::view::JobView;
+use crate::config::{JobSpec, SubmitError};
+use crate::driver::{Message, Published};
+use crate::engine::{Event, JobOutcome, JobTerms, Notice};
+use crate::job_io::Submission;
+use crate::view::{JobView, WorkerView};
 
 /// How long a stopped coordinator waits for peers to close their connections.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -63,10 +63,9 @@ impl CoordinatorHandle {
     /// Hands in a job. Its notices start with its submission.
     ///
     /// # Errors
-    /// Another job is active, the ledger in the output folder is another job's, or the number of workers is not one
-    /// that the recipe allows.
+    /// A job of that name is not over, too many wait, or the number of workers is not one that the recipe allows.
     pub async fn submit(&self, spec: JobSpec) -> Result<(JobHandle, Notices), SubmitError> {
-        let submission = self.admit(spec).await?;
+        let submission = submission(spec)?;
         let id = submission.terms.id.clone();
         let (reply, answered) = oneshot::channel();
         let message = Message::Submit {
@@ -83,66 +82,22 @@ impl CoordinatorHandle {
         Ok((handle, Notices { notices }))
     }
 
-    async fn admit(&self, spec: JobSpec) -> Result<Submission, SubmitError> {
-        let bounds = spec.recipe.worker_bounds();
-        if !bounds.contains(&spec.workers) || spec.workers == 0 {
-            return Err(SubmitError::Workers {
-                workers: spec.workers,
-                min: *bounds.start(),
-                max: *bounds.end(),
-            });
-        }
-        let mut terms = JobTerms {
-            id: spec.id.clone(),
-            recipe_json: spec.recipe.to_json(),
-            workers: spec.workers,
-            min_workers: *bounds.start(),
-            max_workers: *bounds.end(),
-            form_within: spec.form_within,
-            save_steps: spec.recipe.training.save_steps,
-            checkpoints_dir: spec.checkpoints_dir(),
-            on_non_finite: spec.on_non_finite,
-            resume: spec.resume.clone(),
-            continued: None,
-        };
-        let ledger;
-        (ledger, terms.continued) = self.open_ledger(&spec, terms.checkpointed()).await?;
-        Ok(Submission {
-            ledger,
-            retain: spec.save_total_limit(),
-            recipe: spec.recipe,
-            terms,
-        })
-    }
-
-    async fn open_ledger(
-        &self,
-        spec: &JobSpec,
-        checkpointed: Step,
-    ) -> Result<(LedgerWriter, Option<Continued>), SubmitError> {
-        let (folder, job, term) = (spec.ledger_dir(), spec.id.clone(), self.term);
-        let workers_before = spec.workers_before;
-        let opening = tokio::task::spawn_blocking({
-            let folder = folder.clone();
-            move || match workers_before {
-                WorkersBefore::Gone => {
-                    let writer = LedgerWriter::open(&folder, job, term, checkpointed)?;
-                    Ok((writer, None))
-                }
-                WorkersBefore::MayReturn => {
-                    let (writer, ledger) = LedgerWriter::resume(&folder, job, term)?;
-                    Ok((writer, Some(continued(&ledger))))
-                }
-            }
-        });
-        let opened = opening.await.map_err(|_| SubmitError::Stopped)?;
-        opened.map_err(|source| SubmitError::Ledger { folder, source })
-    }
-
-    /// The last job that was submitted, as it is now and as it changes.
+    /// A job, as it is now and as it changes.
     #[must_use]
-    pub fn job(&self) -> watch::Receiver<Option<JobView>> {
-        self.published.job.clone()
+    pub fn job(&self, id: &JobId) -> Option<watch::Receiver<JobView>> {
+        self.published.job(id)
+    }
+
+    /// All jobs as they are, oldest first.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobView> {
+        self.published.jobs()
+    }
+
+    /// Workers that can be talked to, in the order they started.
+    #[must_use]
+    pub fn workers(&self) -> Arc<[WorkerView]> {
+        self.published.workers()
     }
 
     /// Asks for a job's end: it finishes the step in hand, writes a checkpoint and ends as cancelled.
@@ -153,6 +108,11 @@ impl CoordinatorHandle {
     /// Asks for another number of workers for a job.
     pub async fn scale(&self, job: JobId, workers: u32) {
         self.tell(Event::ScaleRequested { job, workers }).await;
+    }
+
+    /// Lets a worker go when nothing is lost by it.
+    pub async fn drain(&self, worker: WorkerId) {
+        self.tell(Event::DrainRequested(worker)).await;
     }
 
     /// Asks the coordinator to end: cancels what runs, dismisses the workers.
@@ -167,19 +127,38 @@ impl CoordinatorHandle {
     }
 }
 
-/// Where a ledger ends.
-fn continued(ledger: &Ledger) -> Continued {
-    Continued {
-        committed: ledger.next_step().unwrap_or(Step(0)),
-        last: ledger.last().map(|record| CommittedSum {
-            step: record.step,
-            digest: record.gradient_digest,
-            update: match record.update {
-                ledger::Update::Apply => wire::Update::Apply,
-                ledger::Update::Skip => wire::Update::Skip,
-            },
-        }),
+fn submission(spec: JobSpec) -> Result<Submission, SubmitError> {
+    let bounds = spec.recipe.worker_bounds();
+    if !bounds.contains(&spec.workers) || spec.workers == 0 {
+        return Err(SubmitError::Workers {
+            workers: spec.workers,
+            min: *bounds.start(),
+            max: *bounds.end(),
+        });
     }
+    let terms = JobTerms {
+        id: spec.id.clone(),
+        recipe_json: spec.recipe.to_json(),
+        priority: spec.priority,
+        workers: spec.workers,
+        gang: spec.gang.unwrap_or(spec.workers),
+        min_workers: *bounds.start(),
+        max_workers: *bounds.end(),
+        needs: spec.needs.clone(),
+        form_within: spec.form_within,
+        save_steps: spec.recipe.training.save_steps,
+        checkpoints_dir: spec.checkpoints_dir(),
+        on_non_finite: spec.on_non_finite,
+        resume: spec.resume.clone(),
+        continued: None,
+    };
+    Ok(Submission {
+        ledger_dir: spec.ledger_dir(),
+        workers_before: spec.workers_before,
+        retain: spec.save_total_limit(),
+        recipe: spec.recipe,
+        terms,
+    })
 }
 
 /// A submitted job.
@@ -204,13 +183,9 @@ impl JobHandle {
 
     /// Waits for the end; `None` where the coordinator stopped before.
     pub async fn wait(&self) -> Option<JobOutcome> {
-        let mut job = self.coordinator.job();
-        let ended = |view: &Option<JobView>| {
-            let own = view.as_ref().filter(|view| view.id == self.id);
-            own.is_some_and(|view| view.outcome.is_some())
-        };
-        let view = job.wait_for(ended).await.ok()?;
-        view.as_ref().and_then(|view| view.outcome.clone())
+        let mut job = self.coordinator.job(&self.id)?;
+        let view = job.wait_for(|view| view.outcome.is_some()).await.ok()?;
+        view.outcome.clone()
     }
 }
 

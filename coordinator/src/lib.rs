@@ -9,6 +9,7 @@ mod data_source;
 mod driver;
 pub mod engine;
 mod handle;
+mod job_io;
 mod ledger_thread;
 mod recipe_data;
 mod rpc;
@@ -19,10 +20,10 @@ mod view;
 pub use config::{BindError, CoordinatorConfig, JobSpec, SubmitError, WorkersBefore};
 pub use data_source::{DataSource, PreparedData};
 pub use engine::{
-    EpochReport, FailReason, Incident, JobOutcome, Limits, Notice, OnNonFinite, StepReport,
+    EpochReport, FailReason, Incident, JobOutcome, Limits, Needs, Notice, OnNonFinite, StepReport,
     StepTiming, SubmitRefusal, WaitReason, WorkerName,
 };
 pub use handle::{CoordinatorHandle, JobHandle, Notices, RunningCoordinator};
 pub use recipe_data::RecipeData;
 pub use server::Coordinator;
-pub use view::{JobPhase, JobView};
+pub use view::{JobPhase, JobView, WorkerView};

@@ -1,9 +1,12 @@
 //! A job as people see it from outside.
 
-use weft_common::id::JobId;
+use std::net::IpAddr;
+
+use weft_common::id::{JobId, WorkerId};
+use weft_common::wire::{Heartbeat, WorkerFacts};
 use weft_proto::v1;
 
-use crate::engine::{Job, JobOutcome, JobState};
+use crate::engine::{Job, JobOutcome, JobState, JobTerms, WorkerRecord};
 
 /// A job as it is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,11 +23,23 @@ pub struct JobView {
     pub total_steps: u64,
     /// Members of the present epoch.
     pub members: u32,
+    /// Workers that it wants.
+    pub workers: u32,
+    /// Workers that it needs.
+    pub min_workers: u32,
+    /// Workers that it can be scaled to.
+    pub max_workers: u32,
+    /// Jobs of a higher one come first.
+    pub priority: i32,
+    /// Why it waits, where it does.
+    pub waits: Option<String>,
 }
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobPhase {
+    /// It waits for its turn.
+    Queued,
     /// Its dataset is being prepared.
     Preparing,
     /// It waits for its members.
@@ -41,7 +56,39 @@ pub enum JobPhase {
     Cancelled,
 }
 
+/// A worker as people see it from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerView {
+    /// Which.
+    pub worker: WorkerId,
+    /// What it said of itself.
+    pub facts: WorkerFacts,
+    /// Where it was seen to come from.
+    pub ip: IpAddr,
+    /// The job it works for.
+    pub job: Option<JobId>,
+    /// Its last sign of life.
+    pub heartbeat: Heartbeat,
+}
+
+impl WorkerView {
+    pub(crate) fn of((worker, record): (WorkerId, &WorkerRecord)) -> Self {
+        Self {
+            worker,
+            facts: record.facts.clone(),
+            ip: record.ip,
+            job: record.job.clone(),
+            heartbeat: record.heartbeat,
+        }
+    }
+}
+
 impl JobView {
+    /// A job that waits for its turn.
+    pub(crate) fn submitted(terms: &JobTerms) -> Self {
+        Self::of(&Job::submitted(terms.clone()))
+    }
+
     pub(crate) fn of(job: &Job) -> Self {
         let blank = Self {
             id: job.terms.id.clone(),
@@ -50,8 +97,18 @@ impl JobView {
             committed_steps: job.terms.start().0,
             total_steps: 0,
             members: 0,
+            workers: job.terms.workers,
+            min_workers: job.terms.min_workers,
+            max_workers: job.terms.max_workers,
+            priority: job.terms.priority,
+            waits: None,
         };
         match &job.state {
+            JobState::Queued => Self {
+                phase: JobPhase::Queued,
+                waits: Some("jobs that come first have the workers".to_owned()),
+                ..blank
+            },
             JobState::Preparing => blank,
             JobState::Active(run) => Self {
                 phase: if run.is_closing() || run.drain.is_some() {
@@ -64,6 +121,7 @@ impl JobView {
                 committed_steps: run.committed.0,
                 total_steps: run.data.total_steps(),
                 members: u32::try_from(run.live().len()).unwrap_or(u32::MAX),
+                waits: run.waiting.as_ref().map(ToString::to_string),
                 ..blank
             },
             JobState::Ended(outcome) => Self {
@@ -95,9 +153,26 @@ fn phase_of(outcome: &JobOutcome) -> JobPhase {
     }
 }
 
+impl From<WorkerView> for v1::WorkerInfo {
+    fn from(view: WorkerView) -> Self {
+        Self {
+            worker: view.worker.to_string(),
+            host: view.facts.host,
+            device: view.facts.device,
+            memory_bytes: view.facts.memory_bytes,
+            labels: view.facts.labels.into_iter().collect(),
+            ip: view.ip.to_string(),
+            job: view.job.map(|job| job.to_string()).unwrap_or_default(),
+            slots_computed: view.heartbeat.slots_computed,
+            peak_resident_bytes: view.heartbeat.peak_resident_bytes,
+        }
+    }
+}
+
 impl From<JobView> for v1::Job {
     fn from(view: JobView) -> Self {
         let phase = match view.phase {
+            JobPhase::Queued => v1::JobPhase::Queued,
             JobPhase::Preparing => v1::JobPhase::Preparing,
             JobPhase::Forming => v1::JobPhase::Forming,
             JobPhase::Running => v1::JobPhase::Running,
@@ -113,6 +188,10 @@ impl From<JobView> for v1::Job {
             committed_steps: view.committed_steps,
             total_steps: view.total_steps,
             members: view.members,
+            workers: view.workers,
+            min_workers: view.min_workers,
+            priority: view.priority,
+            waits: view.waits.unwrap_or_default(),
         }
     }
 }

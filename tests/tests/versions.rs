@@ -85,6 +85,7 @@ fn a_coordinator_refuses_a_worker_of_another_version_and_says_both() {
         host: "elsewhere".to_owned(),
         device: "cpu".to_owned(),
         memory_bytes: 0,
+        labels: std::collections::HashMap::new(),
         session: 0,
     };
 

@@ -10,7 +10,8 @@ use weft_common::recipe::GradientCheckpointing;
 use weft_common::storage::write_atomic;
 use weft_common::wire::CheckpointRef;
 use weft_coordinator::{
-    Coordinator, CoordinatorConfig, JobSpec, Limits, OnNonFinite, RunningCoordinator, WorkersBefore,
+    Coordinator, CoordinatorConfig, JobSpec, Limits, Needs, OnNonFinite, RunningCoordinator,
+    WorkersBefore,
 };
 
 use super::dataset::Dataset;
@@ -156,7 +157,10 @@ impl Job {
         JobSpec {
             id: resumed.or(former).unwrap_or_else(JobId::generate),
             recipe: preflight.recipe.clone(),
+            priority: 0,
             workers: self.ready.workers,
+            gang: None,
+            needs: Needs::default(),
             form_within: FORM_WITHIN,
             output_dir: self.ready.folder.root().to_owned(),
             resume,

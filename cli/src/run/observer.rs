@@ -99,6 +99,7 @@ impl Observer {
                 }
             }
             Notice::Planned { .. }
+            | Notice::Admitted
             | Notice::WorkerJoined(_)
             | Notice::WorkerGone { .. }
             | Notice::CheckpointSaved { .. } => {}

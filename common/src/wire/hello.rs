@@ -1,5 +1,6 @@
 //! How a worker introduces itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Holding;
@@ -42,6 +43,8 @@ pub struct WorkerFacts {
     pub device: String,
     /// Memory of the device; 0 where unknown.
     pub memory_bytes: u64,
+    /// What its owner calls it by, for jobs that ask for it: `gpu=h200`.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The worker is known and may attach.

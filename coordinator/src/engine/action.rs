@@ -19,7 +19,7 @@ pub enum Action {
     AnswerHello(Result<Welcome, Refusal>),
     /// Answer the submission of the event in hand.
     AnswerSubmit(Result<(), SubmitRefusal>),
-    /// Prepare and plan the job's dataset.
+    /// Open the job's ledger, prepare and plan its dataset.
     PrepareData(JobId),
     /// Tell a worker.
     Send {
@@ -46,7 +46,12 @@ pub enum Action {
     /// End a worker's session.
     Hangup(WorkerId),
     /// Tell people.
-    Notify(Notice),
+    Notify {
+        /// Of which job; of the coordinator itself where there is none.
+        job: Option<JobId>,
+        /// What.
+        notice: Notice,
+    },
     /// Nothing is left to do: the coordinator ends.
     Stop,
 }
@@ -54,11 +59,17 @@ pub enum Action {
 /// Why a job was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitRefusal {
-    /// One job at a time.
+    /// A job of that name is not over.
     #[error("job {active} is active; wait for its end or cancel it")]
     Busy {
         /// The job that is.
         active: JobId,
+    },
+    /// More jobs wait than the coordinator remembers.
+    #[error("{limit} jobs wait already, the most that this coordinator holds; submit again later")]
+    Full {
+        /// The limit.
+        limit: usize,
     },
     /// The coordinator ends.
     #[error("coordinator is shutting down")]
@@ -99,6 +110,8 @@ pub enum Notice {
         /// The first step to run.
         start: Step,
     },
+    /// The job's turn has come: its data are prepared.
+    Admitted,
     /// The job waits.
     Waiting(WaitReason),
     /// The members are known; step `step` begins or goes on.

@@ -1,6 +1,6 @@
 //! What a transition may look at, and where its effects go.
 
-use weft_common::id::{Term, WorkerId};
+use weft_common::id::{JobId, Term, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire::{Command, Reject, RejectReason, Round};
 
@@ -21,6 +21,8 @@ pub struct Context<'a> {
     pub fleet: &'a mut Fleet,
     /// Gives lease ids.
     pub lease_ids: &'a mut LeaseIds,
+    /// The job that is served.
+    pub job: Option<JobId>,
     /// The effects so far.
     pub out: &'a mut Vec<Action>,
 }
@@ -45,7 +47,8 @@ impl Context<'_> {
 
     /// Tells people.
     pub fn notify(&mut self, notice: Notice) {
-        self.act(Action::Notify(notice));
+        let job = self.job.clone();
+        self.act(Action::Notify { job, notice });
     }
 
     /// Ends a worker's session; its process is told why, where it still listens.

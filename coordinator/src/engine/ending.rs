@@ -28,13 +28,13 @@ pub(super) fn cancelled(
     end(terms, JobOutcome::Cancelled { checkpoint }, cx)
 }
 
-/// Ends the job: every attached worker returns to standby.
+/// Ends the job: its workers return to standby.
 pub(super) fn end(terms: &JobTerms, outcome: JobOutcome, cx: &mut Context<'_>) -> JobState {
     let command = Command::EndJob(EndJob {
         membership: unformed(terms, cx),
         outcome: outcome.to_string(),
     });
-    let workers: Vec<WorkerId> = cx.fleet.attached().map(|(worker, _)| worker).collect();
+    let workers = cx.fleet.of(&terms.id);
     cx.send_all(&workers, &command);
     cx.fleet.free(&terms.id);
     cx.notify(Notice::Ended(outcome.clone()));

@@ -7,7 +7,7 @@ use weft_common::id::{JobId, Step, WorkerId};
 use weft_common::wire::{self, Hello, Holding};
 
 use super::job::RunData;
-use super::terms::JobTerms;
+use super::terms::{Continued, JobTerms};
 
 /// One thing that happened outside.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub enum Event {
         job: JobId,
         /// Dataset and plan.
         data: Arc<RunData>,
+        /// Where its ledger ends, if the job goes on there.
+        continued: Option<Continued>,
     },
     /// The dataset could not be prepared.
     DataFailed {
@@ -44,6 +46,8 @@ pub enum Event {
         /// How many.
         workers: u32,
     },
+    /// Someone wants a worker to be let go.
+    DrainRequested(WorkerId),
     /// A worker opened its session.
     Attached {
         /// Who.

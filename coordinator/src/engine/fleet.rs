@@ -12,13 +12,15 @@ use weft_common::wire::{
 
 use super::flapping::Flapping;
 use super::outcome::{LossCause, WorkerName};
-use super::terms::Limits;
+use super::terms::{Limits, Needs};
 
 /// All known workers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fleet {
     workers: BTreeMap<WorkerId, WorkerRecord>,
     flapping: Flapping,
+    /// Whether a job gave workers back since this was last asked.
+    freed: bool,
     last_tick: Option<Timestamp>,
 }
 
@@ -176,8 +178,14 @@ impl Fleet {
     /// Gives a worker to a job, or takes it back.
     pub fn assign(&mut self, worker: WorkerId, job: Option<JobId>) {
         if let Some(record) = self.workers.get_mut(&worker) {
+            self.freed |= job.is_none();
             record.job = job;
         }
+    }
+
+    /// Whether a job gave workers back since this was last asked.
+    pub fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.freed)
     }
 
     /// Takes all workers of a job back.
@@ -220,17 +228,34 @@ impl Fleet {
             .map(|(worker, record)| (*worker, record))
     }
 
-    /// Workers that a job could be given now, in the order they started.
+    /// Workers of a job that can be talked to.
     #[must_use]
-    pub fn available(&self, now: Timestamp) -> Vec<WorkerId> {
-        let free = |record: &WorkerRecord| {
-            let free = record.job.is_none() && !record.expelled;
-            free && !self.flapping.is_barred(&record.facts.host, now)
-        };
-        self.attached()
-            .filter(|(_, record)| free(record))
-            .map(|(worker, _)| worker)
-            .collect()
+    pub fn of(&self, job: &JobId) -> Vec<WorkerId> {
+        let own = self
+            .attached()
+            .filter(|(_, of)| of.job.as_ref() == Some(job));
+        own.map(|(worker, _)| worker).collect()
+    }
+
+    /// Workers that could be given to a job with these needs, or are its own, in the order they started.
+    pub fn suited<'a>(
+        &'a self,
+        needs: &'a Needs,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (WorkerId, &'a WorkerRecord)> {
+        self.attached().filter(move |(_, record)| {
+            let barred = record.job.is_none() && self.flapping.is_barred(&record.facts.host, now);
+            !record.expelled && !barred && needs.suits(&record.facts)
+        })
+    }
+
+    /// Those of them that no job has.
+    #[must_use]
+    pub fn available(&self, needs: &Needs, now: Timestamp) -> Vec<WorkerId> {
+        let free = self
+            .suited(needs, now)
+            .filter(|(_, record)| record.job.is_none());
+        free.map(|(worker, _)| worker).collect()
     }
 
     /// Whether nobody is left.

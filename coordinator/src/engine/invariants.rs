@@ -1,5 +1,7 @@
 //! What must hold after every event, whatever came in.
 
+use weft_common::id::JobId;
+
 use super::Engine;
 use super::job::JobState;
 use super::round::Phase;
@@ -8,13 +10,16 @@ use super::run::Run;
 /// The invariants that `engine` breaks, in words; none, or something is broken.
 pub(super) fn violations(engine: &Engine) -> Vec<String> {
     let mut found = Vec::new();
-    match engine.job.as_ref().map(|job| &job.state) {
-        Some(JobState::Active(run)) => {
-            check_members(engine, run, &mut found);
-            check_step(run, &mut found);
-            check_slots(run, &mut found);
+    for id in engine.jobs.admitted() {
+        match engine.jobs.get(&id).map(|job| &job.state) {
+            Some(JobState::Active(run)) => {
+                check_members(engine, run, &mut found);
+                check_owner(engine, &id, run, &mut found);
+                check_step(run, &mut found);
+                check_slots(run, &mut found);
+            }
+            Some(JobState::Queued | JobState::Preparing | JobState::Ended(_)) | None => {}
         }
-        Some(JobState::Preparing | JobState::Ended(_)) | None => {}
     }
     found
 }
@@ -60,6 +65,21 @@ fn check_members(engine: &Engine, run: &Run, found: &mut Vec<String>) {
         || "members are gone and no epoch without them was formed".into(),
         found,
     );
+}
+
+/// Nobody works for two jobs.
+fn check_owner(engine: &Engine, id: &JobId, run: &Run, found: &mut Vec<String>) {
+    for worker in run.live().into_iter().chain(run.candidates.keys().copied()) {
+        let of = engine
+            .fleet
+            .get(worker)
+            .and_then(|record| record.job.as_ref());
+        demand(
+            of == Some(id),
+            || format!("{worker} works for {id}, but belongs to {of:?}"),
+            found,
+        );
+    }
 }
 
 /// The step in hand is the next to commit.

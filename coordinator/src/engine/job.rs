@@ -1,8 +1,8 @@
 //! One job's life.
 //!
 //! ```text
-//! submitted ─► Preparing ─► Active: forming ⇄ running ─► closing ─► Ended: Succeeded | Failed | Cancelled
-//!                 └────────────────────────────────────────────────────▲
+//! submitted ─► Queued ─► Preparing ─► Active: forming ⇄ running ─► closing ─► Ended: Succeeded | Failed | Cancelled
+//!                 └──────────┴────────────────────────────────────────────────────▲
 //! ```
 //!
 //! While it is active its members may come and go; that is [`run`](super::run)'s story.
@@ -13,18 +13,20 @@ use weft_common::id::{Step, WorkerId};
 use weft_common::plan::{LrSchedule, StepPlanner};
 use weft_common::wire::{self, DatasetRef, Holding};
 
-use super::action::Action;
+use super::action::{Action, Notice};
 use super::context::Context;
 use super::ending;
 use super::outcome::{FailReason, JobOutcome, LossCause, WorkerName};
 use super::run::Run;
-use super::terms::JobTerms;
+use super::terms::{Continued, JobTerms};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// What it was submitted with.
     pub terms: JobTerms,
+    /// How many workers it may have.
+    pub allotment: Allotment,
     /// Where it stands.
     pub state: JobState,
 }
@@ -32,12 +34,23 @@ pub struct Job {
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobState {
+    /// It waits for its turn.
+    Queued,
     /// Its dataset is being prepared.
     Preparing,
     /// Its steps are computed, or it waits for workers to do so.
     Active(Box<Run>),
     /// It is over.
     Ended(JobOutcome),
+}
+
+/// How many workers a job may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allotment {
+    /// At most so many.
+    pub workers: u32,
+    /// Whether there are too few workers for all jobs.
+    pub contended: bool,
 }
 
 /// What a job computes: its data and how they are cut into steps.
@@ -70,8 +83,12 @@ impl PartialEq for RunData {
 /// What happens to a job.
 #[derive(Debug, Clone)]
 pub enum JobEvent {
-    /// Its dataset is prepared.
-    DataPrepared(Arc<RunData>),
+    /// Its turn has come.
+    Admitted,
+    /// How many workers it may have, now.
+    Allotted(Allotment),
+    /// Its dataset is prepared, and its ledger says where it goes on.
+    DataPrepared(Arc<RunData>, Option<Continued>),
     /// Its dataset could not be prepared.
     DataFailed(String),
     /// A worker can be talked to; it may come back with what it holds of this job.
@@ -105,11 +122,16 @@ pub struct Loss {
 
 impl Job {
     /// A job that was just submitted.
-    pub fn submitted(terms: JobTerms, cx: &mut Context<'_>) -> Self {
-        cx.act(Action::PrepareData(terms.id.clone()));
+    #[must_use]
+    pub fn submitted(terms: JobTerms) -> Self {
+        let allotment = Allotment {
+            workers: terms.workers,
+            contended: false,
+        };
         Self {
             terms,
-            state: JobState::Preparing,
+            allotment,
+            state: JobState::Queued,
         }
     }
 
@@ -122,19 +144,64 @@ impl Job {
     /// What follows from an event.
     #[must_use]
     pub fn step(self, event: JobEvent, cx: &mut Context<'_>) -> Self {
-        let Self { terms, state } = self;
+        let Self {
+            mut terms,
+            mut allotment,
+            state,
+        } = self;
+        if let JobEvent::Allotted(now) = &event {
+            allotment = *now;
+        }
+        if let JobEvent::ScaleRequested(workers) = &event {
+            terms.workers = *workers;
+        }
         let state = match state {
-            JobState::Preparing => preparing(&terms, event, cx),
+            JobState::Queued => queued(&terms, event, cx),
+            JobState::Preparing => preparing(&mut terms, allotment, event, cx),
             JobState::Active(run) => run.step(&terms, event, cx),
             JobState::Ended(outcome) => ended(outcome, event, cx),
         };
-        Self { terms, state }
+        Self {
+            terms,
+            allotment,
+            state,
+        }
     }
 }
 
-fn preparing(terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobState {
+fn queued(terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobState {
     match event {
-        JobEvent::DataPrepared(data) => return Run::begin(terms, data, cx),
+        JobEvent::Admitted => {
+            cx.notify(Notice::Admitted);
+            cx.act(Action::PrepareData(terms.id.clone()));
+            return JobState::Preparing;
+        }
+        JobEvent::CancelRequested => return ending::cancelled(terms, terms.resume.clone(), cx),
+        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
+        JobEvent::Allotted(_)
+        | JobEvent::DataPrepared(..)
+        | JobEvent::DataFailed(_)
+        | JobEvent::WorkerCame(..)
+        | JobEvent::WorkerGone(_)
+        | JobEvent::LedgerDurable(_)
+        | JobEvent::LedgerFailed(..)
+        | JobEvent::ScaleRequested(_)
+        | JobEvent::Tick => {}
+    }
+    JobState::Queued
+}
+
+fn preparing(
+    terms: &mut JobTerms,
+    allotment: Allotment,
+    event: JobEvent,
+    cx: &mut Context<'_>,
+) -> JobState {
+    match event {
+        JobEvent::DataPrepared(data, continued) => {
+            terms.continued = continued;
+            return Run::begin(terms, data, allotment, cx);
+        }
         JobEvent::DataFailed(message) => {
             let reason = FailReason::Data { message };
             return ending::fail(terms, reason, terms.resume.clone(), cx);
@@ -142,10 +209,15 @@ fn preparing(terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobStat
         JobEvent::CancelRequested => return ending::cancelled(terms, terms.resume.clone(), cx),
         JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
         // It says again what it holds when it is asked to load the job.
-        JobEvent::WorkerCame(..)
+        JobEvent::LedgerFailed(step, message) => {
+            let reason = FailReason::Ledger { step, message };
+            return ending::fail(terms, reason, terms.resume.clone(), cx);
+        }
+        JobEvent::Admitted
+        | JobEvent::Allotted(_)
+        | JobEvent::WorkerCame(..)
         | JobEvent::WorkerGone(_)
         | JobEvent::LedgerDurable(_)
-        | JobEvent::LedgerFailed(..)
         | JobEvent::ScaleRequested(_)
         | JobEvent::Tick => {}
     }
@@ -155,7 +227,9 @@ fn preparing(terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobStat
 fn ended(outcome: JobOutcome, event: JobEvent, cx: &mut Context<'_>) -> JobState {
     match event {
         JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
-        JobEvent::DataPrepared(_)
+        JobEvent::Admitted
+        | JobEvent::Allotted(_)
+        | JobEvent::DataPrepared(..)
         | JobEvent::DataFailed(_)
         | JobEvent::WorkerCame(..)
         | JobEvent::WorkerGone(_)

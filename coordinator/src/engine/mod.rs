@@ -13,16 +13,20 @@ mod flapping;
 mod fleet;
 mod invariants;
 mod job;
+mod jobs;
 mod lease;
 mod members;
 mod outcome;
+mod placement;
 mod round;
 mod run;
 mod terms;
 #[cfg(test)]
 mod tests;
 
-use weft_common::id::{Term, WorkerId};
+use std::time::Duration;
+
+use weft_common::id::{JobId, Term, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire::{self, Command, Hello, Holding, Refusal};
 
@@ -30,15 +34,18 @@ pub use action::{
     AcceptedSlot, Action, EpochReport, Incident, Notice, StepReport, StepTiming, SubmitRefusal,
 };
 pub use event::Event;
+pub use fleet::WorkerRecord;
 pub use job::{Job, JobState, RunData};
 pub use outcome::{Compared, FailReason, JobOutcome, LossCause, WorkerName};
 pub use run::{DrainCause, Run, WaitReason};
-pub use terms::{CommittedSum, Continued, JobTerms, Limits, OnNonFinite};
+pub use terms::{CommittedSum, Continued, JobTerms, Limits, Needs, OnNonFinite};
 
 use context::Context;
 use fleet::Fleet;
-use job::{JobEvent, Loss};
+use job::{Allotment, JobEvent, Loss};
+use jobs::Jobs;
 use lease::LeaseIds;
+use placement::{Demand, place};
 
 /// The coordinator's state.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,10 +53,15 @@ pub struct Engine {
     term: Term,
     limits: Limits,
     fleet: Fleet,
-    job: Option<Job>,
+    jobs: Jobs,
     lease_ids: LeaseIds,
     closing: Option<Closing>,
+    /// When workers were last given out.
+    placed: Timestamp,
 }
+
+/// Even where nothing happens: hosts that were kept out for a while may come in again.
+const PLACE_EVERY: Duration = Duration::from_secs(1);
 
 /// A coordinator that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,22 +79,34 @@ impl Engine {
             term,
             limits,
             fleet: Fleet::default(),
-            job: None,
+            jobs: Jobs::default(),
             lease_ids: LeaseIds::default(),
             closing: None,
+            placed: Timestamp::ZERO,
         }
     }
 
-    /// The last job that was submitted.
+    /// A job: not over, or over not long ago.
     #[must_use]
-    pub fn job(&self) -> Option<&Job> {
-        self.job.as_ref()
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
+        self.jobs.get(id)
+    }
+
+    /// Workers that can be talked to, in the order they started.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &WorkerRecord)> {
+        self.fleet.attached()
     }
 
     /// What follows from an event.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut out = Vec::new();
+        let due = now.since(self.placed) >= PLACE_EVERY;
+        let shifts = shifts_workers(&event) || due;
         self.apply(event, now, &mut out);
+        if shifts || self.fleet.take_freed() || ends_a_job(&out) {
+            self.placed = now;
+            self.place(now, &mut out);
+        }
         self.close(now, &mut out);
         debug_assert_eq!(invariants::violations(self), Vec::<String>::new());
         out
@@ -90,26 +114,29 @@ impl Engine {
 
     fn apply(&mut self, event: Event, now: Timestamp, out: &mut Vec<Action>) {
         match event {
-            Event::Submitted(terms) => self.submitted(terms, now, out),
+            Event::Submitted(terms) => self.submitted(terms, out),
             Event::CancelRequested(job) => {
-                self.tell_job_of(&job, JobEvent::CancelRequested, now, out);
+                self.tell_job(&job, JobEvent::CancelRequested, now, out);
             }
-            Event::DataPrepared { job, data } => {
-                self.tell_job_of(&job, JobEvent::DataPrepared(data), now, out);
-            }
+            Event::DataPrepared {
+                job,
+                data,
+                continued,
+            } => self.tell_job(&job, JobEvent::DataPrepared(data, continued), now, out),
             Event::DataFailed { job, message } => {
-                self.tell_job_of(&job, JobEvent::DataFailed(message), now, out);
+                self.tell_job(&job, JobEvent::DataFailed(message), now, out);
             }
             Event::LedgerDurable { job, step } => {
-                self.tell_job_of(&job, JobEvent::LedgerDurable(step), now, out);
+                self.tell_job(&job, JobEvent::LedgerDurable(step), now, out);
             }
             Event::LedgerFailed { job, step, message } => {
-                self.tell_job_of(&job, JobEvent::LedgerFailed(step, message), now, out);
+                self.tell_job(&job, JobEvent::LedgerFailed(step, message), now, out);
             }
             Event::Registered { hello, ip } => self.registered(hello, ip, now, out),
             Event::ScaleRequested { job, workers } => {
-                self.tell_job_of(&job, JobEvent::ScaleRequested(workers), now, out);
+                self.tell_job(&job, JobEvent::ScaleRequested(workers), now, out);
             }
+            Event::DrainRequested(worker) => self.drain(worker, now, out),
             Event::Attached {
                 worker,
                 session,
@@ -134,19 +161,23 @@ impl Engine {
         }
     }
 
-    fn submitted(&mut self, terms: JobTerms, now: Timestamp, out: &mut Vec<Action>) {
-        let active = self.job.as_ref().filter(|job| job.is_active());
-        let refusal = match (&self.closing, active) {
-            (Some(_), _) => Some(SubmitRefusal::ShuttingDown),
-            (None, Some(job)) => Some(SubmitRefusal::Busy {
-                active: job.terms.id.clone(),
-            }),
-            (None, None) => None,
+    fn submitted(&mut self, terms: JobTerms, out: &mut Vec<Action>) {
+        let refusal = if self.closing.is_some() {
+            Some(SubmitRefusal::ShuttingDown)
+        } else if self.jobs.is_open(&terms.id) {
+            Some(SubmitRefusal::Busy {
+                active: terms.id.clone(),
+            })
+        } else if self.jobs.open().count() >= self.limits.max_jobs {
+            Some(SubmitRefusal::Full {
+                limit: self.limits.max_jobs,
+            })
+        } else {
+            None
         };
         out.push(Action::AnswerSubmit(refusal.clone().map_or(Ok(()), Err)));
         if refusal.is_none() {
-            let job = Job::submitted(terms, &mut self.context(now, out));
-            self.job = Some(job);
+            self.jobs.submit(Job::submitted(terms));
         }
     }
 
@@ -185,10 +216,14 @@ impl Engine {
             .fleet
             .get(worker)
             .map(|record| record.name(worker, None));
-        out.extend(name.map(|name| Action::Notify(Notice::WorkerJoined(name))));
-        let job = self.job.as_ref().filter(|job| job.is_active());
-        let own = holding.filter(|held| job.is_some_and(|job| job.terms.id == held.membership.job));
-        self.tell_job(JobEvent::WorkerCame(worker, own), now, out);
+        out.extend(name.map(|name| Action::Notify {
+            job: None,
+            notice: Notice::WorkerJoined(name),
+        }));
+        if let Some(holding) = holding {
+            let job = holding.membership.job.clone();
+            self.tell_job(&job, JobEvent::WorkerCame(worker, Some(holding)), now, out);
+        }
     }
 
     fn reported(
@@ -203,10 +238,34 @@ impl Engine {
         }
         if let wire::Event::Heartbeat(heartbeat) = event {
             self.fleet.beat(worker, heartbeat);
-        } else if self.job.is_some() {
-            self.tell_job(JobEvent::Reported(worker, event), now, out);
-        } else {
-            ending::refuse_stranger(worker, event, &mut self.context(now, out));
+            return;
+        }
+        let job = self.fleet.get(worker).and_then(|record| record.job.clone());
+        match job.filter(|job| self.jobs.is_open(job)) {
+            Some(job) => self.tell_job(&job, JobEvent::Reported(worker, event), now, out),
+            None => ending::refuse_stranger(worker, event, &mut self.context(None, now, out)),
+        }
+    }
+
+    /// As if the worker itself had been told to stop.
+    fn drain(&mut self, worker: WorkerId, now: Timestamp, out: &mut Vec<Action>) {
+        let Some(record) = self.fleet.get(worker) else {
+            return;
+        };
+        let reason = "it was drained".to_owned();
+        match record.job.clone() {
+            Some(job) => {
+                let leave = wire::Event::Leave { reason };
+                self.tell_job(&job, JobEvent::Reported(worker, leave), now, out);
+            }
+            None => {
+                self.fleet.expel(worker);
+                let command = Command::Shutdown { reason };
+                out.push(Action::Send {
+                    to: worker,
+                    command,
+                });
+            }
         }
     }
 
@@ -217,23 +276,28 @@ impl Engine {
         self.fleet.struck(&record, now);
         let name = record.name(worker, None);
         out.push(Action::Hangup(worker));
-        out.push(Action::Notify(Notice::WorkerGone {
-            worker: name.clone(),
-            cause: cause.to_string(),
-        }));
+        out.push(Action::Notify {
+            job: None,
+            notice: Notice::WorkerGone {
+                worker: name.clone(),
+                cause: cause.to_string(),
+            },
+        });
         let loss = Loss {
             worker,
             name,
             cause,
         };
-        self.tell_job(JobEvent::WorkerGone(loss), now, out);
+        if let Some(job) = record.job {
+            self.tell_job(&job, JobEvent::WorkerGone(loss), now, out);
+        }
     }
 
     fn tick(&mut self, now: Timestamp, out: &mut Vec<Action>) {
         for (worker, cause) in self.fleet.silent(&self.limits, now) {
             self.lose(worker, cause, now, out);
         }
-        self.tell_job(JobEvent::Tick, now, out);
+        self.tell_admitted(&JobEvent::Tick, now, out);
     }
 
     fn shutdown_requested(&mut self, reason: String, now: Timestamp, out: &mut Vec<Action>) {
@@ -242,14 +306,17 @@ impl Engine {
                 reason,
                 dismissed: None,
             });
-            self.tell_job(JobEvent::CancelRequested, now, out);
+            let open: Vec<JobId> = self.jobs.open().map(|job| job.terms.id.clone()).collect();
+            for job in open {
+                self.tell_job(&job, JobEvent::CancelRequested, now, out);
+            }
         }
     }
 
     /// A closing coordinator dismisses its workers once no job needs them, and stops once they are gone.
     fn close(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        let active = self.job.as_ref().is_some_and(Job::is_active);
-        let Some(closing) = self.closing.as_mut().filter(|_| !active) else {
+        let over = self.jobs.all_over();
+        let Some(closing) = self.closing.as_mut().filter(|_| over) else {
             return;
         };
         let since = match closing.dismissed {
@@ -271,33 +338,125 @@ impl Engine {
         }
     }
 
-    fn tell_job_of(
-        &mut self,
-        id: &weft_common::id::JobId,
-        event: JobEvent,
+    /// Admits jobs, and tells each how many workers it may have.
+    fn place(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        let allotted = self.allot(now);
+        let first = allotted.first().map(|(job, ..)| job.clone());
+        for (job, allotment, granted) in allotted {
+            let Some(known) = self.jobs.get(&job) else {
+                continue;
+            };
+            let waits = matches!(known.state, JobState::Queued);
+            if waits && (granted || Some(&job) == first.as_ref()) {
+                self.tell_job(&job, JobEvent::Admitted, now, out);
+            }
+            self.tell_job(&job, JobEvent::Allotted(allotment), now, out);
+        }
+    }
+
+    /// What each open job may have, in order, and whether that is enough for it to run.
+    fn allot(&self, now: Timestamp) -> Vec<(JobId, Allotment, bool)> {
+        let jobs: Vec<&Job> = self.jobs.open().take(self.limits.placed_jobs).collect();
+        let demands: Vec<Demand> = jobs.iter().map(|job| self.demand(job, now)).collect();
+        let given = place(&demands);
+        // Alone, or where there is enough for all, a job may have what it wants as soon as it comes.
+        let short = demands
+            .iter()
+            .zip(&given)
+            .any(|(demand, given)| *given < demand.wanted);
+        let contended = short && jobs.len() > 1;
+        let each = jobs.into_iter().zip(given);
+        each.map(|(job, given)| {
+            let workers = if contended {
+                u32::try_from(given).unwrap_or(u32::MAX)
+            } else {
+                job.terms.workers
+            };
+            let allotment = Allotment { workers, contended };
+            (job.terms.id.clone(), allotment, given > 0)
+        })
+        .collect()
+    }
+
+    fn demand(&self, job: &Job, now: Timestamp) -> Demand {
+        let terms = &job.terms;
+        let own = |record: &WorkerRecord| record.job.as_ref() == Some(&terms.id);
+        let suited: Vec<_> = self.fleet.suited(&terms.needs, now).collect();
+        Demand {
+            min: terms.min_workers as usize,
+            wanted: terms.workers as usize,
+            has: suited
+                .iter()
+                .filter(|(_, record)| own(record))
+                .map(|(worker, _)| *worker)
+                .collect(),
+            suited: suited.iter().map(|(worker, _)| *worker).collect(),
+        }
+    }
+
+    fn tell_admitted(&mut self, event: &JobEvent, now: Timestamp, out: &mut Vec<Action>) {
+        for job in self.jobs.admitted() {
+            self.tell_job(&job, event.clone(), now, out);
+        }
+    }
+
+    fn tell_job(&mut self, id: &JobId, event: JobEvent, now: Timestamp, out: &mut Vec<Action>) {
+        if let Some(job) = self.jobs.take(id) {
+            let job = job.step(event, &mut self.context(Some(id.clone()), now, out));
+            self.jobs.put_back(job);
+        }
+    }
+
+    fn context<'a>(
+        &'a mut self,
+        job: Option<JobId>,
         now: Timestamp,
-        out: &mut Vec<Action>,
-    ) {
-        if self.job.as_ref().is_some_and(|job| &job.terms.id == id) {
-            self.tell_job(event, now, out);
-        }
-    }
-
-    fn tell_job(&mut self, event: JobEvent, now: Timestamp, out: &mut Vec<Action>) {
-        if let Some(job) = self.job.take() {
-            let job = job.step(event, &mut self.context(now, out));
-            self.job = Some(job);
-        }
-    }
-
-    fn context<'a>(&'a mut self, now: Timestamp, out: &'a mut Vec<Action>) -> Context<'a> {
+        out: &'a mut Vec<Action>,
+    ) -> Context<'a> {
         Context {
             now,
             term: self.term,
             limits: &self.limits,
             fleet: &mut self.fleet,
             lease_ids: &mut self.lease_ids,
+            job,
             out,
         }
     }
+}
+
+/// Whether an event may change how many workers jobs may have.
+fn shifts_workers(event: &Event) -> bool {
+    match event {
+        Event::Submitted(_)
+        | Event::CancelRequested(_)
+        | Event::ScaleRequested { .. }
+        | Event::DrainRequested(_)
+        | Event::Registered { .. }
+        | Event::Attached { .. }
+        | Event::SessionLost { .. }
+        | Event::ShutdownRequested { .. }
+        | Event::DataPrepared { .. }
+        | Event::DataFailed { .. }
+        | Event::LedgerFailed { .. } => true,
+        Event::Reported { event, .. } => {
+            matches!(event, wire::Event::Leave { .. } | wire::Event::Failed(_))
+        }
+        Event::LedgerDurable { .. } | Event::Tick => false,
+    }
+}
+
+fn ends_a_job(actions: &[Action]) -> bool {
+    let ended = |action: &Action| match action {
+        Action::Notify { notice, .. } => matches!(notice, Notice::Ended(_)),
+        Action::AnswerHello(_)
+        | Action::AnswerSubmit(_)
+        | Action::PrepareData(_)
+        | Action::Send { .. }
+        | Action::AppendLedger { .. }
+        | Action::RewindLedger { .. }
+        | Action::Hangup(_)
+        | Action::Stop => false,
+    };
+    actions.iter().any(ended)
 }

@@ -1,11 +1,12 @@
 //! What a job was submitted with, and the limits that all jobs share.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_common::checkpoint;
 use weft_common::id::{Digest, JobId, Step};
-use weft_common::wire::{CheckpointRef, Update};
+use weft_common::wire::{CheckpointRef, Update, WorkerFacts};
 
 /// What a job was submitted with, as far as the engine needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +15,16 @@ pub struct JobTerms {
     pub id: JobId,
     /// The recipe as JSON, handed to workers as it is.
     pub recipe_json: String,
-    /// Workers that the job wants; they must be ready to start at once.
+    /// Jobs of a higher one come first.
+    pub priority: i32,
+    /// Workers that the job wants.
     pub workers: u32,
+    /// Workers that must be ready to start at once.
+    pub gang: u32,
     /// Workers that suffice once `form_within` has passed, and to go on.
     pub min_workers: u32,
+    /// What its workers must be.
+    pub needs: Needs,
     /// Workers that it can be scaled to.
     pub max_workers: u32,
     /// How long to wait for workers.
@@ -32,6 +39,28 @@ pub struct JobTerms {
     pub resume: Option<CheckpointRef>,
     /// What the ledger of an earlier coordinator says, where this one goes on with it.
     pub continued: Option<Continued>,
+}
+
+/// What a job's workers must be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Memory of the device; a worker that does not tell its own suits every job.
+    pub memory_bytes: u64,
+    /// Labels that a worker must carry.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Needs {
+    /// Whether a worker is that.
+    #[must_use]
+    pub fn suits(&self, facts: &WorkerFacts) -> bool {
+        let memory = facts.memory_bytes == 0 || facts.memory_bytes >= self.memory_bytes;
+        memory
+            && self
+                .labels
+                .iter()
+                .all(|(key, value)| facts.labels.get(key) == Some(value))
+    }
 }
 
 /// Where an earlier coordinator of the same job got to. Its workers may still hold that state.
@@ -100,6 +129,10 @@ pub enum OnNonFinite {
 pub struct Limits {
     /// Workers that may be registered at once.
     pub max_workers: usize,
+    /// Jobs that may wait or run at once.
+    pub max_jobs: usize,
+    /// Jobs that are looked at when workers are given out, from the first in order.
+    pub placed_jobs: usize,
     /// How often workers send heartbeats.
     pub heartbeat_every: Duration,
     /// Silence after which a worker counts as dead.
@@ -133,6 +166,8 @@ impl Default for Limits {
         Self {
             // Design target of one coordinator.
             max_workers: 512,
+            max_jobs: 20_000,
+            placed_jobs: 256,
             // Six heartbeats fit into the time after which silence means death.
             heartbeat_every: Duration::from_millis(250),
             dead_after: Duration::from_millis(1500),

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 use weft_common::id::JobId;
@@ -15,7 +16,7 @@ use weft_proto::v1::control_server::Control;
 
 use super::stopped;
 use crate::config::{JobSpec, SubmitError, WorkersBefore};
-use crate::engine::OnNonFinite;
+use crate::engine::{Needs, OnNonFinite};
 use crate::handle::CoordinatorHandle;
 use crate::view::JobView;
 
@@ -33,11 +34,15 @@ impl ControlService {
         Self { coordinator }
     }
 
-    fn job(&self, id: &str) -> Result<JobView, Status> {
-        let job = self.coordinator.job().borrow().clone();
-        job.filter(|job| job.id.as_str() == id).ok_or_else(|| {
+    fn watch(&self, id: &str) -> Result<watch::Receiver<JobView>, Status> {
+        let known = id.parse().ok().and_then(|id| self.coordinator.job(&id));
+        known.ok_or_else(|| {
             Status::not_found(format!("no job {id}; ListJobs names those there are"))
         })
+    }
+
+    fn job(&self, id: &str) -> Result<JobView, Status> {
+        Ok(self.watch(id)?.borrow().clone())
     }
 }
 
@@ -63,17 +68,58 @@ impl Control for ControlService {
         &self,
         _: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsReply>, Status> {
-        let job = self.coordinator.job().borrow().clone();
-        let jobs = job.map(Into::into).into_iter().collect();
+        let jobs = self.coordinator.jobs().into_iter();
+        let jobs = jobs.map(Into::into).collect();
         Ok(Response::new(v1::ListJobsReply { jobs }))
+    }
+
+    async fn scale_job(
+        &self,
+        request: Request<v1::ScaleJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let request = request.into_inner();
+        let job = self.job(&request.id)?;
+        if request.workers < job.min_workers || request.workers > job.max_workers {
+            return Err(Status::invalid_argument(format!(
+                "{} workers asked for, but the recipe allows {} to {}; change resources.workers",
+                request.workers, job.min_workers, job.max_workers
+            )));
+        }
+        self.coordinator
+            .scale(job.id.clone(), request.workers)
+            .await;
+        Ok(Response::new(job.into()))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersReply>, Status> {
+        let workers = self.coordinator.workers();
+        let workers = workers.iter().cloned().map(Into::into).collect();
+        Ok(Response::new(v1::ListWorkersReply { workers }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerReply>, Status> {
+        let name = request.into_inner().worker;
+        let known = self.coordinator.workers();
+        let worker = known.iter().find(|known| known.worker.to_string() == name);
+        let worker = worker.ok_or_else(|| {
+            Status::not_found(format!(
+                "no worker {name}; ListWorkers names those there are"
+            ))
+        })?;
+        self.coordinator.drain(worker.worker).await;
+        Ok(Response::new(v1::DrainWorkerReply {}))
     }
 
     type WatchJobStream = JobStream;
 
     async fn watch_job(&self, request: Request<v1::JobRef>) -> Result<Response<JobStream>, Status> {
-        let id = self.job(&request.into_inner().id)?.id;
-        let views = WatchStream::new(self.coordinator.job()).filter_map(|view| async { view });
-        let own = views.take_while(move |view| std::future::ready(view.id == id));
+        let own = WatchStream::new(self.watch(&request.into_inner().id)?);
         let until_end = own.scan(false, |ended, view| {
             let item = (!*ended).then(|| view.clone());
             *ended |= view.outcome.is_some();
@@ -103,7 +149,7 @@ fn job_spec(request: v1::SubmitJobRequest) -> Result<JobSpec, Status> {
     let recipe = Recipe::parse(&request.recipe_json, Format::Json)
         .map_err(|errors| Status::invalid_argument(errors.to_string()))?;
     let workers = match request.workers {
-        0 => *recipe.worker_bounds().start(),
+        0 => *recipe.worker_bounds().end(),
         workers => workers,
     };
     let output_dir = match request.output_dir.as_str() {
@@ -113,6 +159,13 @@ fn job_spec(request: v1::SubmitJobRequest) -> Result<JobSpec, Status> {
     Ok(JobSpec {
         id: JobId::generate(),
         workers,
+        // A job of a queue starts with what it needs, and grows when workers are free.
+        gang: Some(*recipe.worker_bounds().start()),
+        priority: request.priority,
+        needs: Needs {
+            memory_bytes: request.worker_memory_bytes,
+            labels: request.worker_labels.into_iter().collect(),
+        },
         form_within: FORM_WITHIN,
         output_dir,
         resume: request.resume.map(CheckpointRef::from),
@@ -127,8 +180,6 @@ fn refused(error: SubmitError) -> Status {
     match error {
         SubmitError::Stopped => stopped(),
         SubmitError::Workers { .. } => Status::invalid_argument(error.to_string()),
-        SubmitError::Refused(_) | SubmitError::Ledger { .. } => {
-            Status::failed_precondition(error.to_string())
-        }
+        SubmitError::Refused(_) => Status::failed_precondition(error.to_string()),
     }
 }

@@ -38,12 +38,15 @@ pub(super) async fn fetch(
     Ok(Box::pin(ReceiverStream::new(stream)))
 }
 
+/// The dataset that a range is of.
+pub(super) fn digest(range: &v1::FetchRange) -> Result<Digest, Status> {
+    Digest::try_from(&range.digest[..]).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
 /// The file's path, and how much of it to send. Only files that the dataset lists are served.
 fn locate(dataset: Option<DatasetRef>, range: &v1::FetchRange) -> Result<(PathBuf, u64), Status> {
-    let wanted = Digest::try_from(&range.digest[..])
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let wanted = digest(range)?;
     let dataset = dataset
-        .filter(|dataset| dataset.digest == wanted)
         .ok_or_else(|| Status::not_found(format!("no prepared dataset {wanted} is in use")))?;
     let file = dataset.files.iter().find(|file| file.name == range.file);
     let file = file.ok_or_else(|| {

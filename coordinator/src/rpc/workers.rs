@@ -12,7 +12,7 @@ use weft_common::wire::{Attach, Command, Event, Hello, Refusal, register_reply};
 use weft_proto::v1;
 use weft_proto::v1::workers_server::Workers;
 
-use super::fetch::{ChunkStream, fetch};
+use super::fetch::{ChunkStream, digest, fetch};
 use super::stopped;
 use crate::driver::{Message, OUTBOX};
 use crate::engine;
@@ -98,8 +98,9 @@ impl Workers for WorkersService {
         &self,
         request: Request<v1::FetchRange>,
     ) -> Result<Response<ChunkStream>, Status> {
-        let dataset = self.coordinator.published.dataset.borrow().clone();
-        let chunks = fetch(dataset, request.into_inner()).await?;
+        let range = request.into_inner();
+        let dataset = self.coordinator.published.dataset(&digest(&range)?);
+        let chunks = fetch(dataset, range).await?;
         Ok(Response::new(chunks))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_common::id::{Step, Term, WorkerId};
 use weft_common::ledger::CommitRecord;
 use weft_common::time::Timestamp;
-use weft_coordinator::engine::{Engine, Limits};
+use weft_coordinator::engine::{Continued, Engine, Limits};
 
 use super::network::ConnectionId;
 
@@ -17,6 +17,8 @@ pub(super) struct Coordinator {
     pub(super) start: u64,
     pub(super) term: Term,
     pub(super) engine: Engine,
+    /// Where the ledger ended when it started.
+    pub(super) continued: Option<Continued>,
     began: Duration,
     /// It does not run before.
     pub(super) paused_until: Duration,
@@ -36,11 +38,12 @@ pub(super) enum Write {
 }
 
 impl Coordinator {
-    pub(super) fn new(start: u64, term: Term, now: Duration) -> Self {
+    pub(super) fn new(start: u64, term: Term, now: Duration, continued: Option<Continued>) -> Self {
         Self {
             start,
             term,
             engine: Engine::new(term, Limits::default()),
+            continued,
             began: now,
             paused_until: Duration::ZERO,
             sessions: BTreeMap::new(),

@@ -9,7 +9,7 @@ use weft_common::id::{Digest, JobId, Step};
 use weft_common::plan::{LrSchedule, PlanSpec, StepPlanner};
 use weft_common::recipe::TrainingSection;
 use weft_common::wire::{CheckpointRef, DatasetRef};
-use weft_coordinator::engine::{Continued, JobTerms, OnNonFinite, RunData};
+use weft_coordinator::engine::{JobTerms, Needs, OnNonFinite, RunData};
 
 use super::setup::Setup;
 
@@ -49,15 +49,14 @@ pub(super) fn data(setup: &Setup) -> Arc<RunData> {
 }
 
 /// What a coordinator submits, having found this on its disk.
-pub(super) fn terms(
-    setup: &Setup,
-    checkpoint: Option<Step>,
-    continued: Option<Continued>,
-) -> JobTerms {
+pub(super) fn terms(setup: &Setup, checkpoint: Option<Step>) -> JobTerms {
     JobTerms {
         id: id(),
         recipe_json: "{}".into(),
+        priority: 0,
         workers: setup.workers,
+        gang: setup.workers,
+        needs: Needs::default(),
         min_workers: setup.min_workers,
         max_workers: setup.hosts,
         form_within: Duration::from_secs(600),
@@ -68,6 +67,6 @@ pub(super) fn terms(
             dir: weft_common::checkpoint::folder(&PathBuf::from("/sim/checkpoints"), next_step),
             next_step,
         }),
-        continued,
+        continued: None,
     }
 }

@@ -15,7 +15,8 @@ use weft_common::recipe::{Format, Recipe};
 use weft_common::wire::{CheckpointRef, DatasetFile, DatasetRef};
 use weft_coordinator::{
     Coordinator, CoordinatorConfig, DataSource, Incident, JobHandle, JobOutcome, JobSpec, Limits,
-    Notice, Notices, OnNonFinite, PreparedData, RunningCoordinator, StepReport, WorkersBefore,
+    Needs, Notice, Notices, OnNonFinite, PreparedData, RunningCoordinator, StepReport,
+    WorkersBefore,
 };
 use weft_worker::agent::{WorkerConfig, WorkerExit, run_worker};
 
@@ -99,6 +100,7 @@ impl Cluster {
             coordinator: self.url(),
             device: "fake".to_owned(),
             memory_bytes: 0,
+            labels: std::collections::BTreeMap::new(),
             cache_dir: self.dir.path().join("cache"),
             listen_ip: "127.0.0.1".parse().unwrap(),
             connect_within: PATIENCE,
@@ -118,6 +120,9 @@ impl Cluster {
             id: JobId::generate(),
             recipe,
             workers: u32::try_from(self.workers.len()).unwrap(),
+            priority: 0,
+            gang: None,
+            needs: Needs::default(),
             form_within: PATIENCE,
             output_dir: self.dir.path().join("out"),
             resume: None,
@@ -202,6 +207,7 @@ impl Run {
                 Notice::WorkerJoined(_)
                 | Notice::WorkerGone { .. }
                 | Notice::Planned { .. }
+                | Notice::Admitted
                 | Notice::Waiting(_)
                 | Notice::EpochFormed(_)
                 | Notice::RolledBack { .. }

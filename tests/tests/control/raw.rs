@@ -29,6 +29,7 @@ fn hello() -> Hello {
             host: "host".to_owned(),
             device: "none".to_owned(),
             memory_bytes: 0,
+            labels: std::collections::BTreeMap::new(),
         },
     }
 }

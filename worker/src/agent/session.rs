@@ -155,6 +155,7 @@ fn hello(config: &WorkerConfig, worker: WorkerId, session: u32) -> Hello {
             host: host_name(),
             device: config.device.clone(),
             memory_bytes: config.memory_bytes,
+            labels: config.labels.clone(),
         },
     }
 }

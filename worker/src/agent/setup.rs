@@ -1,5 +1,6 @@
 //! What a worker is told when it starts, and what an engine is made from.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct WorkerConfig {
     pub device: String,
     /// Memory of the device; 0 where unknown.
     pub memory_bytes: u64,
+    /// What its owner calls it by, for jobs that ask for it: `gpu=h200`.
+    pub labels: BTreeMap<String, String>,
     /// Where prepared datasets are kept that the coordinator's disk does not share, and states on their way.
     pub cache_dir: PathBuf,
     /// Address that the ring and the server of the state listen on; must be reachable by the other workers.

@@ -17,6 +17,7 @@ impl From<Hello> for v1::Hello {
             host: from.facts.host,
             device: from.facts.device,
             memory_bytes: from.facts.memory_bytes,
+            labels: from.facts.labels.into_iter().collect(),
             session: from.session,
         }
     }
@@ -36,6 +37,7 @@ impl TryFrom<v1::Hello> for Hello {
                 host: from.host,
                 device: from.device,
                 memory_bytes: from.memory_bytes,
+                labels: from.labels.into_iter().collect(),
             },
         })
     }

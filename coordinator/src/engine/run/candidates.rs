@@ -112,7 +112,7 @@ impl Run {
         }
         let wanted = self.target as usize;
         let have = self.staying().len() + self.candidates.len();
-        let available = cx.fleet.available(cx.now);
+        let available = cx.fleet.available(&terms.needs, cx.now);
         for worker in available.into_iter().take(wanted.saturating_sub(have)) {
             cx.fleet.assign(worker, Some(terms.id.clone()));
             let loading = Candidate::new(Stage::Loading);

@@ -63,7 +63,7 @@ impl Run {
     /// Members beyond what the job wants: those that came last go first.
     fn shrink(&mut self) {
         let staying = self.staying();
-        for worker in staying.into_iter().skip(self.target.max(1) as usize) {
+        for worker in staying.into_iter().skip(self.target as usize) {
             self.leaving.insert(worker, Leaving::Scaled);
         }
     }

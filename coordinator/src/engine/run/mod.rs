@@ -46,7 +46,7 @@ use super::action::Notice;
 use super::applied::Applying;
 use super::context::Context;
 use super::ending;
-use super::job::{JobEvent, JobState, RunData};
+use super::job::{Allotment, JobEvent, JobState, RunData};
 use super::members::Members;
 use super::outcome::{FailReason, JobOutcome, WorkerName};
 use super::round::StepRound;
@@ -64,8 +64,10 @@ pub struct Run {
     pub data: Arc<RunData>,
     /// As many steps are committed; this one is in hand.
     pub committed: Step,
-    /// How many workers it wants.
+    /// How many workers it may have.
     pub target: u32,
+    /// Whether there are too few workers for all jobs.
+    pub contended: bool,
     /// Workers of this job that are no members yet.
     pub candidates: BTreeMap<WorkerId, Candidate>,
     /// The members of the newest epoch; none before the first, or when all are lost.
@@ -104,7 +106,12 @@ pub struct Run {
 
 impl Run {
     /// Begins, or goes on where an earlier coordinator ended. A job whose last state is saved already is over.
-    pub(super) fn begin(terms: &JobTerms, data: Arc<RunData>, cx: &mut Context<'_>) -> JobState {
+    pub(super) fn begin(
+        terms: &JobTerms,
+        data: Arc<RunData>,
+        allotment: Allotment,
+        cx: &mut Context<'_>,
+    ) -> JobState {
         cx.notify(Notice::Planned {
             dataset: data.dataset.clone(),
             total_steps: data.total_steps(),
@@ -119,7 +126,8 @@ impl Run {
         let run = Self {
             data,
             committed: terms.start(),
-            target: terms.workers,
+            target: allotment.workers,
+            contended: allotment.contended,
             candidates: BTreeMap::new(),
             members: Members::new(ending::unformed(terms, cx), Vec::new()),
             gone: BTreeSet::new(),
@@ -169,9 +177,16 @@ impl Run {
                 return self.fail(FailReason::Ledger { step, message });
             }
             JobEvent::CancelRequested => self.stop_after_step(DrainCause::Cancelled, cx),
-            JobEvent::ScaleRequested(workers) => self.target = workers,
+            JobEvent::Allotted(now) => {
+                self.target = now.workers;
+                self.contended = now.contended;
+            }
             JobEvent::Tick => return self.tick(terms, cx),
-            JobEvent::DataPrepared(_) | JobEvent::DataFailed(_) => {}
+            // What follows from that is allotted.
+            JobEvent::ScaleRequested(_)
+            | JobEvent::Admitted
+            | JobEvent::DataPrepared(..)
+            | JobEvent::DataFailed(_) => {}
         }
         Flow::Continue(())
     }

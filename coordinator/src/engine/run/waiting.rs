@@ -22,6 +22,11 @@ pub enum WaitReason {
         /// Those that must be ready.
         needed: u32,
     },
+    /// Jobs that come first have the workers.
+    Turn {
+        /// Workers that it must have.
+        needed: u32,
+    },
     /// All workers were lost, and one that still holds the newest state may come back.
     Holders {
         /// As many steps are committed.
@@ -41,6 +46,10 @@ impl fmt::Display for WaitReason {
                 attached,
                 needed,
             } => write!(f, "{ready} of {needed} workers ready, {attached} attached"),
+            Self::Turn { needed } => write!(
+                f,
+                "jobs that come first have the workers; it needs {needed}"
+            ),
             Self::Holders {
                 committed,
                 saved,
@@ -70,6 +79,10 @@ impl Run {
     fn reason_to_wait(&self, terms: &JobTerms, cx: &Context<'_>) -> Option<WaitReason> {
         if !self.is_short(terms) || self.is_decided() {
             return None;
+        }
+        if self.target < terms.min_workers.max(1) {
+            let needed = terms.min_workers.max(1);
+            return Some(WaitReason::Turn { needed });
         }
         let lost = self.was_formed() || terms.continued.is_some();
         let behind = self.live().is_empty() && self.saved_step() != self.committed;

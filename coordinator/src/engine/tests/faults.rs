@@ -57,7 +57,10 @@ fn a_members_death_returns_its_slots_and_nothing_else() {
     let actions = fixture.lose(2);
     assert_eq!(formed(&actions), [(worker(1), 2, 1, true)]);
     let incident = actions.iter().find_map(|action| match action {
-        Action::Notify(Notice::MemberLost(incident)) => Some(incident.clone()),
+        Action::Notify {
+            notice: Notice::MemberLost(incident),
+            ..
+        } => Some(incident.clone()),
         _ => None,
     });
     let incident = incident.expect("people are told");
@@ -227,7 +230,7 @@ fn a_job_that_lost_everybody_waits_for_who_holds_its_state_and_then_goes_back() 
     fixture.durable(0);
     fixture.report(1, applied(0, b"after"));
     let waits = fixture.lose(1);
-    let reason = Action::Notify(Notice::Waiting(WaitReason::Holders {
+    let reason = tells(Notice::Waiting(WaitReason::Holders {
         committed: Step(1),
         saved: Step(0),
         within: Duration::from_secs(10),
@@ -263,14 +266,12 @@ fn who_missed_a_commit_that_the_ledger_has_is_told_to_apply_it() {
         committed: Step(1),
         last: Some(last),
     };
-    fixture.feed(Event::Submitted(JobTerms {
-        continued: Some(continued),
-        ..terms(1)
-    }));
+    fixture.feed(Event::Submitted(terms(1)));
     let data = data(5, 1);
     fixture.feed(Event::DataPrepared {
         job: job_id(),
         data,
+        continued: Some(continued),
     });
     let sum = HeldSum {
         digest,
@@ -367,7 +368,7 @@ fn a_member_that_hangs_is_dismissed_though_it_sends_signs_of_life() {
         actions.extend(fixture.wait(Duration::from_millis(100)));
     }
     let hung = actions.iter().any(|action| matches!(action,
-        Action::Notify(Notice::MemberLost(Incident { worker: who, cause: LossCause::Stalled(_), .. }))
+        Action::Notify { notice: Notice::MemberLost(Incident { worker: who, cause: LossCause::Stalled(_), .. }), .. }
         if who.worker == worker(2)));
     assert!(hung, "{actions:?}");
     assert_eq!(fixture.run().live(), [worker(1)]);
@@ -417,6 +418,7 @@ fn below_the_minimum_the_job_waits_and_says_so() {
     fixture.feed(Event::DataPrepared {
         job: job_id(),
         data,
+        continued: None,
     });
     fixture.report(1, prepared(b"start"));
     let actions = fixture.report(2, prepared(b"start"));
@@ -428,7 +430,7 @@ fn below_the_minimum_the_job_waits_and_says_so() {
         needed: 2,
     };
     assert!(
-        actions.contains(&Action::Notify(Notice::Waiting(waits))),
+        actions.contains(&tells(Notice::Waiting(waits))),
         "{actions:?}"
     );
     let done = fixture.report(1, slot_done(0, &own));
@@ -499,6 +501,7 @@ fn different_starts_are_found_before_the_first_step() {
     fixture.feed(Event::DataPrepared {
         job: job_id(),
         data,
+        continued: None,
     });
     fixture.report(1, prepared(b"start"));
     fixture.report(2, prepared(b"other start"));
@@ -516,16 +519,14 @@ fn a_job_without_enough_workers_says_what_it_waits_for_and_gives_up() {
     let actions = fixture.feed(Event::DataPrepared {
         job: job_id(),
         data,
+        continued: None,
     });
     let waits = WaitReason::Workers {
         ready: 0,
         attached: 0,
         needed: 2,
     };
-    assert_eq!(
-        actions.last(),
-        Some(&Action::Notify(Notice::Waiting(waits)))
-    );
+    assert_eq!(actions.last(), Some(&tells(Notice::Waiting(waits))));
     fixture.wait(Duration::from_secs(61));
     assert!(matches!(
         reason(&fixture),
@@ -542,6 +543,7 @@ fn after_the_deadline_the_minimum_suffices() {
     fixture.feed(Event::DataPrepared {
         job: job_id(),
         data,
+        continued: None,
     });
     fixture.report(1, prepared(b"start"));
     let mut actions = Vec::new();
@@ -641,7 +643,7 @@ fn a_record_that_is_not_durable_ends_the_job_uncommitted() {
 }
 
 #[test]
-fn a_second_job_is_refused_while_one_is_active() {
+fn a_job_of_the_same_name_is_refused_while_one_is_active() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Submitted(terms(1)));
     let refused = SubmitRefusal::Busy { active: job_id() };

@@ -1,5 +1,6 @@
 //! An engine, its workers and the answers they give.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use weft_common::wire::{
 };
 
 use super::super::{
-    Action, Engine, Event, JobOutcome, JobState, JobTerms, Limits, OnNonFinite, Run, RunData,
+    Action, Engine, Event, JobOutcome, JobState, JobTerms, Limits, Needs, Notice, OnNonFinite, Run,
+    RunData,
 };
 
 pub(super) const TERM: Term = Term(7);
@@ -33,7 +35,10 @@ pub(super) fn terms(workers: u32) -> JobTerms {
     JobTerms {
         id: job_id(),
         recipe_json: "{}".into(),
+        priority: 0,
         workers,
+        gang: workers,
+        needs: Needs::default(),
         min_workers: 1,
         max_workers: 8,
         form_within: Duration::from_secs(60),
@@ -97,6 +102,7 @@ impl Fixture {
         fixture.feed(Event::DataPrepared {
             job: job_id(),
             data,
+            continued: None,
         });
         let mut actions = Vec::new();
         for number in 1..=workers.into() {
@@ -165,7 +171,7 @@ impl Fixture {
     }
 
     pub(super) fn state(&self) -> &JobState {
-        &self.engine.job().unwrap().state
+        &self.engine.job(&job_id()).unwrap().state
     }
 
     pub(super) fn run(&self) -> &Run {
@@ -178,7 +184,7 @@ impl Fixture {
     pub(super) fn outcome(&self) -> Option<&JobOutcome> {
         match self.state() {
             JobState::Ended(outcome) => Some(outcome),
-            JobState::Preparing | JobState::Active(_) => None,
+            JobState::Queued | JobState::Preparing | JobState::Active(_) => None,
         }
     }
 }
@@ -193,6 +199,7 @@ pub(super) fn hello(number: u128) -> Hello {
             host: format!("host-{number}"),
             device: "cpu".into(),
             memory_bytes: 0,
+            labels: BTreeMap::new(),
         },
     }
 }
@@ -329,4 +336,12 @@ pub(super) fn formed(actions: &[Action]) -> Vec<(WorkerId, u64, usize, bool)> {
         _ => None,
     };
     commands(actions).into_iter().filter_map(epoch).collect()
+}
+
+/// What people are told of the fixture's job.
+pub(super) fn tells(notice: Notice) -> Action {
+    Action::Notify {
+        job: Some(job_id()),
+        notice,
+    }
 }

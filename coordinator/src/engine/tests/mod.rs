@@ -3,4 +3,5 @@
 mod faults;
 mod fixture;
 mod properties;
+mod queue;
 mod steps;

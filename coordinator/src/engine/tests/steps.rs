@@ -136,10 +136,7 @@ fn checkpoints_are_asked_of_rank_0_when_due_and_at_the_end() {
         steps: 3,
         checkpoint: terms(1).checkpoint_at(Step(3)),
     };
-    assert_eq!(
-        actions.last(),
-        Some(&Action::Notify(Notice::Ended(outcome.clone())))
-    );
+    assert_eq!(actions.last(), Some(&tells(Notice::Ended(outcome.clone()))));
     assert_eq!(fixture.outcome(), Some(&outcome));
 }
 

@@ -129,7 +129,13 @@ impl World {
             AtCoordinator::Tick => self.tick(start),
             AtCoordinator::DataPrepared => {
                 let (job, data) = (job::id(), self.data.clone());
-                self.tell_coordinator(start, engine::Event::DataPrepared { job, data });
+                let continued = self.coordinator.as_ref().and_then(|c| c.continued.clone());
+                let event = engine::Event::DataPrepared {
+                    job,
+                    data,
+                    continued,
+                };
+                self.tell_coordinator(start, event);
             }
             AtCoordinator::Written => self.written(start),
             AtCoordinator::Told(event) => self.tell_coordinator(start, *event),

@@ -58,7 +58,7 @@ impl World {
                     self.close_coordinator_end(connection);
                 }
             }
-            Action::Notify(notice) => self.notice(&notice),
+            Action::Notify { notice, .. } => self.notice(&notice),
             Action::Stop => self.end_coordinator(),
         }
     }
@@ -73,6 +73,7 @@ impl World {
             Notice::WorkerJoined(_)
             | Notice::WorkerGone { .. }
             | Notice::Planned { .. }
+            | Notice::Admitted
             | Notice::Waiting(_)
             | Notice::MemberLost(_)
             | Notice::RolledBack { .. }

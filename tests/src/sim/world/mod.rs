@@ -186,7 +186,7 @@ impl World {
         let job = self
             .coordinator
             .as_ref()
-            .and_then(|c| c.engine.job().cloned());
+            .and_then(|c| c.engine.job(&job::id()).cloned());
         for line in standing {
             self.say(|| line);
         }

@@ -44,8 +44,8 @@ impl World {
         self.coordinators += 1;
         let start = self.coordinators;
         self.say(|| format!("coordinator {start} starts in term {term}: {continued:?}"));
-        self.coordinator = Some(Coordinator::new(start, term, self.now));
-        let terms = job::terms(&self.setup, checkpoint, continued);
+        self.coordinator = Some(Coordinator::new(start, term, self.now, continued));
+        let terms = job::terms(&self.setup, checkpoint);
         self.after(TICK, Happening::Coordinator(start, AtCoordinator::Tick));
         self.tell_coordinator(start, engine::Event::Submitted(terms));
     }

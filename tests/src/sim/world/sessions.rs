@@ -1,5 +1,6 @@
 //! Workers open sessions.
 
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -76,6 +77,7 @@ impl World {
                 host: format!("host-{}", own.host),
                 device: "sim".into(),
                 memory_bytes: 0,
+                labels: BTreeMap::new(),
             },
         };
         let coordinator = self.coordinator.as_mut().ok_or_else(|| lost("gone"))?;

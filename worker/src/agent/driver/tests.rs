@@ -173,6 +173,7 @@ impl Worker {
             coordinator: format!("http://{coordinator}"),
             device: "fake".to_owned(),
             memory_bytes: 0,
+            labels: std::collections::BTreeMap::new(),
             cache_dir: cache.to_owned(),
             listen_ip: LOOPBACK,
             connect_within: PATIENCE,
