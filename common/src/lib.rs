@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod failpoint;
 pub mod gguf;
 pub mod id;
 pub mod ledger;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
+use weft_common::failpoint;
 use weft_common::id::{Digest, JobId, Step, Term, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire::{Attach, Command, DatasetRef, Hello, Refusal, Welcome};
@@ -320,6 +321,9 @@ impl Driver {
         let Some(session) = self.sessions.get(&to) else {
             return;
         };
+        if let Some(name) = phase(&command) {
+            failpoint::hit(name);
+        }
         if session.outbox.try_send(command).is_err() {
             let session = session.number;
             self.sessions.remove(&to);
@@ -404,6 +408,24 @@ impl Driver {
     }
 }
 
+/// What a test may disturb just before it is sent.
+fn phase(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Lease(_) => Some("granting"),
+        Command::Seal(_) => Some("sealing"),
+        Command::Commit(_) => Some("committing"),
+        Command::TakeCheckpoint(_) => Some("saving"),
+        Command::FetchState(_) => Some("syncing"),
+        Command::Prepare(_)
+        | Command::FormEpoch(_)
+        | Command::Restore(_)
+        | Command::Settle(_)
+        | Command::Reject(_)
+        | Command::EndJob(_)
+        | Command::Shutdown { .. } => None,
+    }
+}
+
 /// Says each fact once.
 fn log(job: Option<&JobId>, notice: &Notice) {
     let job = job.map(JobId::as_str);
@@ -427,10 +449,10 @@ fn log(job: Option<&JobId>, notice: &Notice) {
         ),
         Notice::RolledBack { from, to } => warn!(job, %from, %to, "back to a checkpoint"),
         Notice::StepCommitted(step) => debug!(
-            job,
             step = %step.step,
             loss = step.loss,
             control_ms = step.timing.control.as_secs_f64() * 1e3,
+            job,
             "step committed"
         ),
         Notice::CheckpointSaved { checkpoint, .. } => {

@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use tokio::sync::mpsc;
+use weft_common::failpoint;
 use weft_common::id::{JobId, Step};
-use weft_common::ledger::{CommitRecord, LedgerWriter};
+use weft_common::ledger::{CommitRecord, LedgerError, LedgerWriter};
 
 use crate::driver::Message;
 use crate::engine::Event;
@@ -58,7 +59,7 @@ fn write_all(
 ) {
     while let Ok(order) = orders.recv() {
         let (step, written) = match &order {
-            Order::Append(record) => (record.step, writer.append(record)),
+            Order::Append(record) => (record.step, append(&mut writer, record)),
             Order::Rewind(step) => (*step, writer.rewind(*step)),
         };
         let event = match (&order, written) {
@@ -79,4 +80,11 @@ fn write_all(
             return;
         }
     }
+}
+
+fn append(writer: &mut LedgerWriter, record: &CommitRecord) -> Result<(), LedgerError> {
+    failpoint::hit("recording");
+    let written = writer.append(record);
+    failpoint::hit("recorded");
+    written
 }

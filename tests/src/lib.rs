@@ -1,7 +1,9 @@
 //! Helpers for the tests that drive weft from outside: the real binary, in folders of its own.
 
+pub mod cluster;
 pub mod disk;
 pub mod files;
+pub mod namespace;
 pub mod process;
 pub mod quickstart;
 pub mod s3;

@@ -113,11 +113,37 @@ impl Weft {
         self
     }
 
+    /// Appends an option whose value is a path.
+    #[must_use]
+    pub fn arg_path(self, option: &str, path: &Path) -> Self {
+        self.args([OsStr::new(option), path.as_os_str()])
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
         self.0.env(key, value);
         self
+    }
+
+    /// Runs in a network namespace, which takes root.
+    #[must_use]
+    pub fn in_namespace(self, namespace: &str) -> Self {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", namespace])
+            .arg(self.0.get_program())
+            .args(self.0.get_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (key, value) in self.0.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        Self(command)
     }
 
     /// Lets nobody read what it prints, on either stream.
@@ -158,6 +184,10 @@ impl Weft {
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let line = Line {
+                        at: Instant::now(),
+                        text: line,
+                    };
                     if sender.send(line).is_err() {
                         return;
                     }
@@ -182,8 +212,17 @@ impl Weft {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    lines: Receiver<String>,
+    lines: Receiver<Line>,
     seen: Vec<String>,
+}
+
+/// A line that a process said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When it was read.
+    pub at: Instant,
+    /// Without its end.
+    pub text: String,
 }
 
 impl Running {
@@ -198,6 +237,14 @@ impl Running {
     /// # Panics
     /// The process ends or the deadline passes first.
     pub fn wait_for(&mut self, text: &str) -> String {
+        self.wait_for_line(text).text
+    }
+
+    /// As [`wait_for`](Self::wait_for), with the time.
+    ///
+    /// # Panics
+    /// The process ends or the deadline passes first.
+    pub fn wait_for_line(&mut self, text: &str) -> Line {
         let end = Instant::now() + DEADLINE;
         loop {
             match self
@@ -205,8 +252,8 @@ impl Running {
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
             {
                 Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(text) {
+                    self.seen.push(line.text.clone());
+                    if line.text.contains(text) {
                         return line;
                     }
                 }
@@ -216,6 +263,34 @@ impl Running {
                 ),
             }
         }
+    }
+
+    /// All that it has said up to now.
+    pub fn said(&mut self) -> &[String] {
+        self.seen
+            .extend(self.lines.try_iter().map(|line| line.text));
+        &self.seen
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        is_alive(self.pid())
+    }
+
+    /// Stops it in its tracks.
+    pub fn stop(&self) {
+        send(self.pid(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        send(self.pid(), "CONT");
+    }
+
+    /// Sends what a scheduler sends that wants the machine back.
+    pub fn terminate(&self) {
+        send(self.pid(), "TERM");
     }
 
     /// Sends what Ctrl-C sends.
@@ -240,26 +315,40 @@ impl Running {
     /// The deadline passes first.
     #[must_use]
     pub fn finish(mut self) -> Finished {
+        self.await_end();
+        Finished {
+            code: self.exit_code(),
+            text: self.seen.join("\n"),
+        }
+    }
+
+    /// Its exit code, once it has ended; `None` when a signal ended it.
+    ///
+    /// # Panics
+    /// The system does not tell.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let status = self.child.wait();
+        let status = status.expect("a started process can be waited for");
+        status.code()
+    }
+
+    /// Waits for the end; what it said stays to be asked for.
+    ///
+    /// # Panics
+    /// The deadline passes first.
+    pub fn await_end(&mut self) {
         let end = Instant::now() + DEADLINE;
         loop {
             match self
                 .lines
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
             {
-                Ok(line) => self.seen.push(line),
+                Ok(line) => self.seen.push(line.text),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     panic!("weft hangs after saying:\n{}", self.seen.join("\n"))
                 }
             }
-        }
-        let status = self
-            .child
-            .wait()
-            .expect("a started process can be waited for");
-        Finished {
-            code: status.code(),
-            text: self.seen.join("\n"),
         }
     }
 }

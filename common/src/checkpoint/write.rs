@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::manifest::{CheckpointMeta, MANIFEST_FILE, Manifest};
+use crate::failpoint;
 use crate::id::Digest;
 use crate::storage::{FolderWriter, StorageError};
 
@@ -41,6 +42,7 @@ impl CheckpointWriter {
     /// # Errors
     /// If the disk does not take it.
     pub fn finish(self, state_digest: Digest) -> Result<Manifest, StorageError> {
+        failpoint::hit("manifest");
         let manifest = Manifest::new(self.meta, state_digest, self.folder.files().to_vec());
         self.folder.finish(manifest.to_json().as_bytes())?;
         Ok(manifest)

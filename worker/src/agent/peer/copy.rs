@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
+use weft_common::failpoint;
 use weft_proto::v1::FetchStateRequest;
 use weft_proto::v1::peer_client::PeerClient;
 
@@ -59,6 +60,7 @@ async fn receive(wanted: &Copy, cache_dir: &Path) -> Result<TempDir, String> {
             Some(chunk) => files.take(&chunk).await?,
             None => break,
         }
+        failpoint::hit("state-half-received");
         within = CHUNK_WITHIN;
     }
     files.finish().await?;

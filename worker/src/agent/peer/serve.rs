@@ -19,6 +19,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 use weft_common::checkpoint::MANIFEST_FILE;
+use weft_common::failpoint;
 use weft_common::id::JobId;
 use weft_proto::v1::peer_server::{Peer, PeerServer as PeerServerService};
 use weft_proto::v1::{FetchStateRequest, StateChunk};
@@ -139,6 +140,7 @@ impl PeerService {
         let mut bytes = 0;
         for path in files(&folder.path().join(FOLDER)).map_err(internal)? {
             bytes += send_file(&path, chunks).await?;
+            failpoint::hit("state-half-sent");
         }
         Ok(bytes)
     }

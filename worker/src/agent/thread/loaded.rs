@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use weft_common::failpoint;
 use weft_common::id::{JobId, LeaseId, Step, WorkerId};
 use weft_common::wire::{
     AppliedReport, Event, FormEpoch, HeldSlot, HeldSum, Holding, LeasedSlot, Membership,
@@ -114,6 +115,7 @@ impl Loaded {
         abandon: &Cancel,
     ) -> Done {
         self.expect(&round)?;
+        failpoint::hit("leased");
         let start = Instant::now();
         let computed = if slot.staged {
             self.compute_staged(step_supervised, slot, abandon)?
@@ -123,6 +125,7 @@ impl Loaded {
         let Some(held) = computed else {
             return Ok(None);
         };
+        failpoint::hit("computed");
         Ok(Some(Answer::Done(Event::SlotDone(SlotDone {
             round,
             slot: held.slot,
@@ -213,6 +216,7 @@ impl Loaded {
         cancel: &Cancel,
     ) -> Done {
         self.expect(&round)?;
+        failpoint::hit("sealed");
         let start = Instant::now();
         self.sum = None;
         let peers = self.peers.as_mut();
@@ -225,6 +229,7 @@ impl Loaded {
                     Ok(reduced) => {
                         let (digest, health) = (reduced.digest, reduced.health);
                         self.sum = Some(HeldSum { digest, health });
+                        failpoint::hit("reduced");
                         return Ok(Some(Answer::Done(Event::Reduced(ReducedReport {
                             round,
                             digest,
@@ -259,6 +264,7 @@ impl Loaded {
     /// # Errors
     /// The state is undefined afterwards.
     pub(super) fn apply(&mut self, round: Round, update: Update) -> Done {
+        failpoint::hit("committed");
         let start = Instant::now();
         let applied = match update {
             Update::Apply => self.engine.apply(round.step)?,
@@ -268,6 +274,7 @@ impl Loaded {
         self.slots.clear();
         self.staged = None;
         self.sum = None;
+        failpoint::hit("applied");
         Ok(Some(Answer::Done(Event::Applied(AppliedReport {
             round,
             grad_norm: applied.grad_norm,

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use weft_common::failpoint;
 use weft_common::wire::{CheckpointFailed, CheckpointWritten, Event, TakeCheckpoint};
 
 use super::Done;
@@ -28,6 +29,7 @@ impl Loaded {
                 return Ok(Some(Answer::Done(failed)));
             }
         };
+        failpoint::hit("snapshot");
         std::thread::spawn(move || {
             // A worker that has ended waits for no answer.
             let _ = answers.blocking_send(Answer::Done(write(take, snapshot, start)));

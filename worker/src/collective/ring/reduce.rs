@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use weft_common::failpoint;
+
 use super::super::CollectiveError;
 use super::link::{Link, Links};
 
@@ -47,6 +49,7 @@ pub(super) async fn all_reduce(
             receive_and_add(&mut links.prev, into, &mut piece, call.hop_within),
         )?;
     }
+    failpoint::hit("reducing");
     for hop in 0..call.world - 1 {
         // Now the first chunk to pass on is the one completed last: the successor of this member's own.
         let (send, into) = two_chunks(buf, call, hop + call.world - 1);
