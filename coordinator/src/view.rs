@@ -192,6 +192,8 @@ impl From<JobView> for v1::Job {
             min_workers: view.min_workers,
             priority: view.priority,
             waits: view.waits.unwrap_or_default(),
+            max_workers: view.max_workers,
+            ..Self::default()
         }
     }
 }

@@ -70,7 +70,7 @@ impl Control for ControlService {
     ) -> Result<Response<v1::ListJobsReply>, Status> {
         let jobs = self.coordinator.jobs().into_iter();
         let jobs = jobs.map(Into::into).collect();
-        Ok(Response::new(v1::ListJobsReply { jobs }))
+        Ok(Response::new(v1::ListJobsReply { jobs, left_out: 0 }))
     }
 
     async fn scale_job(
@@ -78,7 +78,7 @@ impl Control for ControlService {
         request: Request<v1::ScaleJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
         let request = request.into_inner();
-        let job = self.job(&request.id)?;
+        let job = self.job(&request.job.unwrap_or_default().id)?;
         if request.workers < job.min_workers || request.workers > job.max_workers {
             return Err(Status::invalid_argument(format!(
                 "{} workers asked for, but the recipe allows {} to {}; change resources.workers",
@@ -127,6 +127,24 @@ impl Control for ControlService {
         });
         let stream = until_end.map(|view| Ok(view.into()));
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    type JobEventsStream = Pin<Box<dyn Stream<Item = Result<v1::JobEvent, Status>> + Send>>;
+
+    async fn job_events(
+        &self,
+        _: Request<v1::JobEventsRequest>,
+    ) -> Result<Response<Self::JobEventsStream>, Status> {
+        Err(Status::unimplemented("this coordinator keeps no records"))
+    }
+
+    type JobStepsStream = Pin<Box<dyn Stream<Item = Result<v1::StepFigures, Status>> + Send>>;
+
+    async fn job_steps(
+        &self,
+        _: Request<v1::JobStepsRequest>,
+    ) -> Result<Response<Self::JobStepsStream>, Status> {
+        Err(Status::unimplemented("this coordinator keeps no records"))
     }
 
     async fn cancel_job(&self, request: Request<v1::JobRef>) -> Result<Response<v1::Job>, Status> {
