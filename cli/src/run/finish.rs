@@ -80,6 +80,7 @@ fn exit_of(reason: &FailReason) -> Exit {
         }
         FailReason::Ledger { .. } => Exit::Environment,
         FailReason::NotEnoughWorkers { .. }
+        | FailReason::Superseded { .. }
         | FailReason::Unreachable { .. }
         | FailReason::Disagreement { .. }
         | FailReason::NonFinite { .. } => Exit::Job,

@@ -165,8 +165,14 @@ impl LedgerWriter {
         Ok(())
     }
 
-    /// Fails once a later term has put up its fence.
-    fn heed_fence(&self) -> Result<(), LedgerError> {
+    /// Fails once a later term has put up its fence. Appending looks by itself; who has nothing to append should look
+    /// now and then.
+    ///
+    /// **Cost**: one look into the folder.
+    ///
+    /// # Errors
+    /// [`LedgerError::Fenced`], or the folder cannot be read.
+    pub fn heed_fence(&self) -> Result<(), LedgerError> {
         match newest_fence(&self.folder)?.filter(|fence| *fence > self.term) {
             None => Ok(()),
             Some(found) => Err(LedgerError::Fenced {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_common::id::{JobId, Step, WorkerId};
+use weft_common::id::{JobId, Step, Term, WorkerId};
 use weft_common::wire::{self, Hello, Holding};
 
 use super::job::RunData;
@@ -90,6 +90,13 @@ pub enum Event {
         step: Step,
         /// What the disk said.
         message: String,
+    },
+    /// Another coordinator has taken the ledger over: nothing that this one writes counts any more.
+    LedgerFenced {
+        /// Of which job.
+        job: JobId,
+        /// The term of the other one.
+        by: Term,
     },
     /// The coordinator is to end.
     ShutdownRequested {

@@ -200,6 +200,21 @@ impl Fleet {
         self.workers.remove(&worker)
     }
 
+    /// Forgets the workers of a job; whom, in the order they started.
+    pub fn clear_of(&mut self, job: &JobId) -> Vec<WorkerId> {
+        let own = |(worker, record): (&WorkerId, &WorkerRecord)| {
+            (record.job.as_ref() == Some(job)).then_some(*worker)
+        };
+        let workers: Vec<WorkerId> = self.workers.iter().filter_map(own).collect();
+        self.workers.retain(|worker, _| !workers.contains(worker));
+        workers
+    }
+
+    /// Forgets everybody; whom, in the order they started.
+    pub fn clear(&mut self) -> Vec<WorkerId> {
+        std::mem::take(&mut self.workers).into_keys().collect()
+    }
+
     /// Counts the loss of a worker against its host.
     pub fn struck(&mut self, record: &WorkerRecord, now: Timestamp) {
         let lived = now.since(record.since);

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use weft_common::id::{Step, WorkerId};
+use weft_common::id::{Step, Term, WorkerId};
 use weft_common::plan::{LrSchedule, StepPlanner};
 use weft_common::wire::{self, DatasetRef, Holding};
 
@@ -139,6 +139,18 @@ impl Job {
     #[must_use]
     pub fn is_active(&self) -> bool {
         !matches!(self.state, JobState::Ended(_))
+    }
+
+    /// Its outcome, now that another coordinator has taken it over.
+    pub(super) fn superseded(&self, by: Term) -> JobOutcome {
+        let checkpoint = match &self.state {
+            JobState::Active(run) => run.checkpoints.complete.clone(),
+            JobState::Queued | JobState::Preparing | JobState::Ended(_) => {
+                self.terms.resume.clone()
+            }
+        };
+        let reason = FailReason::Superseded { by };
+        JobOutcome::Failed { reason, checkpoint }
     }
 
     /// What follows from an event.

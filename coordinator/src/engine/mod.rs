@@ -132,6 +132,7 @@ impl Engine {
             Event::LedgerFailed { job, step, message } => {
                 self.tell_job(&job, JobEvent::LedgerFailed(step, message), now, out);
             }
+            Event::LedgerFenced { job, by } => self.superseded(&job, by, now, out),
             Event::Registered { hello, ip } => self.registered(hello, ip, now, out),
             Event::ScaleRequested { job, workers } => {
                 self.tell_job(&job, JobEvent::ScaleRequested(workers), now, out);
@@ -313,6 +314,31 @@ impl Engine {
         }
     }
 
+    /// Hangs up on a job's workers. They are not told to let go of anything: they look for whoever is there now, and what
+    /// they hold counts there. A coordinator that has no other job ends, so that none of them comes back to it.
+    fn superseded(&mut self, id: &JobId, by: Term, now: Timestamp, out: &mut Vec<Action>) {
+        let Some(mut job) = self.jobs.take(id) else {
+            return;
+        };
+        if job.is_active() {
+            let outcome = job.superseded(by);
+            out.extend(self.fleet.clear_of(id).into_iter().map(Action::Hangup));
+            out.push(Action::Notify {
+                job: Some(id.clone()),
+                notice: Notice::Ended(outcome.clone()),
+            });
+            job.state = JobState::Ended(outcome);
+        }
+        self.jobs.put_back(job);
+        if self.jobs.all_over() && self.closing.is_none() {
+            out.extend(self.fleet.clear().into_iter().map(Action::Hangup));
+            self.closing = Some(Closing {
+                reason: format!("the coordinator of term {by} has taken over"),
+                dismissed: Some(now),
+            });
+        }
+    }
+
     /// A closing coordinator dismisses its workers once no job needs them, and stops once they are gone.
     fn close(&mut self, now: Timestamp, out: &mut Vec<Action>) {
         let over = self.jobs.all_over();
@@ -442,7 +468,7 @@ fn shifts_workers(event: &Event) -> bool {
         Event::Reported { event, .. } => {
             matches!(event, wire::Event::Leave { .. } | wire::Event::Failed(_))
         }
-        Event::LedgerDurable { .. } | Event::Tick => false,
+        Event::LedgerDurable { .. } | Event::LedgerFenced { .. } | Event::Tick => false,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use weft_common::id::{Rank, Step, WorkerId};
+use weft_common::id::{Rank, Step, Term, WorkerId};
 use weft_common::wire::{CheckpointRef, ErrorKind, SumHealth};
 
 /// How a job ended.
@@ -215,6 +215,14 @@ pub enum FailReason {
         step: Step,
         /// What the disk said.
         message: String,
+    },
+    /// Another coordinator has taken the job over, and goes on with it.
+    #[error(
+        "the coordinator of term {by} has taken the job over; this one commits nothing any more, follow the other"
+    )]
+    Superseded {
+        /// The other's term.
+        by: Term,
     },
     /// The final checkpoint could not be written.
     #[error("the final checkpoint could not be written: {message}")]

@@ -69,6 +69,14 @@ pub enum Fault {
         /// How long.
         lasts: Duration,
     },
+    /// A second coordinator is started on the same disk, while the first one still lives: paused for a while, or merely
+    /// taken for dead. Workers keep their connections to the first one until those end.
+    SecondCoordinator {
+        /// How long the first one does not run.
+        first_sleeps: Duration,
+        /// Between the second one's fence and its reading of the ledger.
+        reads_after: Duration,
+    },
     /// Checkpoints cannot be written for a while.
     BreakStorage {
         /// How long.
@@ -110,8 +118,28 @@ pub(super) fn schedule(setup: &Setup, rng: &mut Rng) -> Vec<(Duration, Fault)> {
             (at, draw(setup, rng))
         })
         .collect();
+    faults.extend(seconds(setup));
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// Second coordinators, by a chance of their own.
+fn seconds(setup: &Setup) -> Vec<(Duration, Fault)> {
+    let mut rng = Rng::new(setup.seed ^ 0x2ED);
+    let second = |_| {
+        let at = Duration::from_micros(rng.below(setup.faults_for.as_micros() as u64));
+        let sleeps = rng.below(3) > 0;
+        let fault = Fault::SecondCoordinator {
+            first_sleeps: if sleeps {
+                rng.millis(1, 8000)
+            } else {
+                Duration::ZERO
+            },
+            reads_after: rng.micros(100, 20_000),
+        };
+        (at, fault)
+    };
+    (0..setup.second_coordinators).map(second).collect()
 }
 
 fn draw(setup: &Setup, rng: &mut Rng) -> Fault {

@@ -26,6 +26,8 @@ pub struct Setup {
     pub faults_for: Duration,
     /// About how many there are.
     pub faults: u32,
+    /// How often a second coordinator is started while the first one lives.
+    pub second_coordinators: u32,
     /// A mistake that the invariants must find.
     pub planted: Option<Planted>,
 }
@@ -48,6 +50,7 @@ impl Setup {
             save_steps: rng.within(0, 8),
             faults_for: rng.millis(500, 12_000),
             faults: u32::try_from(rng.within(0, 16)).unwrap_or(0),
+            second_coordinators: u32::try_from(rng.below(8).saturating_sub(5)).unwrap_or(0),
             planted: None,
         }
     }
@@ -55,6 +58,10 @@ impl Setup {
     /// The same without any fault.
     #[must_use]
     pub fn undisturbed(self) -> Self {
-        Self { faults: 0, ..self }
+        Self {
+            faults: 0,
+            second_coordinators: 0,
+            ..self
+        }
     }
 }

@@ -95,9 +95,14 @@ impl Cluster {
     }
 
     pub(crate) fn join(&mut self, behaviour: Behaviour) {
+        self.join_at(self.url(), behaviour);
+    }
+
+    /// A worker that looks for the coordinator at `url`.
+    pub(crate) fn join_at(&mut self, url: String, behaviour: Behaviour) {
         let stop = CancellationToken::new();
         let config = WorkerConfig {
-            coordinator: self.url(),
+            coordinator: url,
             device: "fake".to_owned(),
             memory_bytes: 0,
             labels: std::collections::BTreeMap::new(),

@@ -6,3 +6,4 @@ mod fake_engine;
 mod faults;
 mod raw;
 mod steps;
+mod takeover;

@@ -668,3 +668,54 @@ fn a_shutdown_cancels_dismisses_and_stops() {
     let actions = fixture.lose(1);
     assert_eq!(actions.last(), Some(&Action::Stop));
 }
+
+#[test]
+fn a_coordinator_whose_ledger_was_taken_over_hangs_up_and_ends_nobodys_job() {
+    let (mut fixture, actions) = Fixture::running(2, 3, 2);
+    compute_all(&mut fixture, 0, &actions);
+    reduce(&mut fixture, &[1, 2], 2, 0);
+    let actions = fixture.feed(Event::LedgerFenced {
+        job: job_id(),
+        by: Term(9),
+    });
+    let outcome = JobOutcome::Failed {
+        reason: FailReason::Superseded { by: Term(9) },
+        checkpoint: None,
+    };
+    assert_eq!(
+        actions,
+        [
+            Action::Hangup(worker(1)),
+            Action::Hangup(worker(2)),
+            tells(Notice::Ended(outcome)),
+            Action::Stop,
+        ]
+    );
+}
+
+#[test]
+fn a_job_that_was_taken_over_leaves_the_others_and_their_workers_alone() {
+    let (mut fixture, _) = Fixture::running(1, 3, 2);
+    let other: JobId = "job-2".parse().unwrap();
+    fixture.feed(Event::Submitted(JobTerms {
+        id: other.clone(),
+        ..terms(1)
+    }));
+    fixture.attach(2);
+    let actions = fixture.feed(Event::LedgerFenced {
+        job: job_id(),
+        by: Term(9),
+    });
+    assert_eq!(actions[0], Action::Hangup(worker(1)));
+    assert!(!actions.contains(&Action::Hangup(worker(2))), "{actions:?}");
+    assert!(!actions.contains(&Action::Stop), "{actions:?}");
+    assert!(fixture.engine.job(&other).unwrap().is_active());
+}
+
+#[test]
+fn a_fence_before_another_ledger_changes_nothing() {
+    let (mut fixture, _) = Fixture::running(1, 3, 2);
+    let job = "another-job".parse().unwrap();
+    let actions = fixture.feed(Event::LedgerFenced { job, by: Term(9) });
+    assert_eq!(actions, []);
+}

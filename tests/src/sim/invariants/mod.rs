@@ -28,8 +28,8 @@ pub(super) struct Facts {
     trajectory: Vec<u64>,
     /// The newest membership that each process was told of.
     told: BTreeMap<usize, (Term, Epoch)>,
-    /// The newest that was formed.
-    newest: (Term, Epoch),
+    /// The newest that was formed in each term.
+    newest: BTreeMap<Term, Epoch>,
 }
 
 impl Facts {
@@ -39,7 +39,7 @@ impl Facts {
             epochs: 0,
             trajectory,
             told: BTreeMap::new(),
-            newest: (Term(0), Epoch(0)),
+            newest: BTreeMap::new(),
         }
     }
 

@@ -9,11 +9,11 @@ use super::super::disk::Disk;
 use super::Facts;
 
 pub(super) fn formed(facts: &mut Facts, term: Term, epoch: &EpochReport) {
-    let (before, now) = (facts.newest, (term, epoch.epoch));
-    facts.demand(before < now, || {
-        format!("monotone: {now:?} was formed after {before:?}")
+    let now = epoch.epoch;
+    let before = facts.newest.insert(term, now);
+    facts.demand(before.is_none_or(|before| before < now), || {
+        format!("monotone: in term {term}, {now:?} was formed after {before:?}")
     });
-    facts.newest = now;
 }
 
 pub(super) fn heard(facts: &mut Facts, process: usize, command: &Command) {

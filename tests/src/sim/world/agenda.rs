@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use weft_common::id::{Step, Term};
 use weft_common::wire::{TakeCheckpoint, Welcome};
 use weft_coordinator::engine;
 use weft_worker::agent::StateCopy;
@@ -19,6 +20,8 @@ use super::World;
 pub(super) enum Happening {
     StartWorker(u32),
     StartCoordinator,
+    /// The coordinator of this term, whose fence is up, reads the ledger.
+    TakeOver(Term),
     /// At a coordinator, by the number of its start.
     Coordinator(u64, AtCoordinator),
     /// At a worker's process.
@@ -35,6 +38,9 @@ pub(super) enum AtCoordinator {
     Tick,
     DataPrepared,
     Written,
+    /// What it wrote is durable: a record of this step, or a new segment.
+    LooksAtFence(Option<Step>),
+    Idles,
     Told(Box<engine::Event>),
 }
 
@@ -115,6 +121,7 @@ impl World {
         match happening {
             Happening::StartWorker(host) => self.start_worker(host),
             Happening::StartCoordinator => self.start_coordinator(),
+            Happening::TakeOver(term) => self.take_over(term),
             Happening::Coordinator(start, what) => self.at_coordinator(start, what),
             Happening::Worker(process, what) => self.at_worker(process, what),
             Happening::Connection(connection, what) => self.on_connection(connection, &what),
@@ -129,7 +136,8 @@ impl World {
             AtCoordinator::Tick => self.tick(start),
             AtCoordinator::DataPrepared => {
                 let (job, data) = (job::id(), self.data.clone());
-                let continued = self.coordinator.as_ref().and_then(|c| c.continued.clone());
+                let own = self.coordinators.get(&start);
+                let continued = own.and_then(|own| own.continued.clone());
                 let event = engine::Event::DataPrepared {
                     job,
                     data,
@@ -138,6 +146,8 @@ impl World {
                 self.tell_coordinator(start, event);
             }
             AtCoordinator::Written => self.written(start),
+            AtCoordinator::LooksAtFence(step) => self.looks_at_fence(start, step),
+            AtCoordinator::Idles => self.idles(start),
             AtCoordinator::Told(event) => self.tell_coordinator(start, *event),
         }
     }

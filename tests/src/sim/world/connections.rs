@@ -30,9 +30,9 @@ impl World {
         }
     }
 
-    pub(super) fn send_down(&mut self, to: WorkerId, command: Command) {
+    pub(super) fn send_down(&mut self, start: u64, to: WorkerId, command: Command) {
         let delay = self.rng.micros(50, 1500);
-        let Some(coordinator) = &self.coordinator else {
+        let Some(coordinator) = self.coordinators.get(&start) else {
             return;
         };
         let Some((_, connection)) = coordinator.sessions.get(&to).copied() else {

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use weft_common::id::Term;
-use weft_coordinator::engine::{self, Action, Notice};
+use weft_common::id::{Step, Term};
+use weft_coordinator::engine::{self, Action, JobOutcome, Notice};
 
 use super::super::coordinator::Write;
 use super::super::disk::Fenced;
 use super::super::faults::Planted;
 use super::super::job;
-use super::World;
 use super::agenda::{AtCoordinator, Happening};
+use super::{FENCE_EVERY, World};
 
 impl World {
     /// Feeds an event to a coordinator, unless that is gone; later, where it is paused.
     pub(super) fn tell_coordinator(&mut self, start: u64, event: engine::Event) {
-        let Some(coordinator) = self.coordinator.as_mut().filter(|c| c.start == start) else {
+        let Some(coordinator) = self.coordinators.get_mut(&start) else {
             return;
         };
         if coordinator.paused_until > self.now {
@@ -44,7 +44,7 @@ impl World {
                     Happening::Coordinator(start, AtCoordinator::DataPrepared),
                 );
             }
-            Action::Send { to, command } => self.send_down(to, command),
+            Action::Send { to, command } => self.send_down(start, to, command),
             Action::AppendLedger { record, .. } => {
                 self.queue_write(start, Write::Append(Box::new(record)));
             }
@@ -52,24 +52,26 @@ impl World {
                 self.queue_write(start, Write::Rewind(first_step));
             }
             Action::Hangup(worker) => {
-                let session = self.coordinator.as_mut();
+                let session = self.coordinators.get_mut(&start);
                 let session = session.and_then(|c| c.sessions.remove(&worker));
                 if let Some((_, connection)) = session {
                     self.close_coordinator_end(connection);
                 }
             }
-            Action::Notify { notice, .. } => self.notice(&notice),
-            Action::Stop => self.end_coordinator(),
+            Action::Notify { notice, .. } => self.notice(start, &notice),
+            Action::Stop => self.end_coordinator(start),
         }
     }
 
-    pub(super) fn notice(&mut self, notice: &Notice) {
-        let term = self.disk.term;
+    fn notice(&mut self, start: u64, notice: &Notice) {
+        let Some(term) = self.coordinators.get(&start).map(|own| own.term) else {
+            return;
+        };
         self.say(|| format!("-- {notice:?}"));
         match notice {
             Notice::EpochFormed(epoch) => self.facts.formed(term, epoch),
             Notice::StepCommitted(step) => self.facts.told(step),
-            Notice::Ended(outcome) => self.outcome = Some(outcome.clone()),
+            Notice::Ended(outcome) => self.ended(start, term, outcome),
             Notice::WorkerJoined(_)
             | Notice::WorkerGone { .. }
             | Notice::Planned { .. }
@@ -83,9 +85,21 @@ impl World {
         }
     }
 
-    pub(super) fn queue_write(&mut self, start: u64, write: Write) {
+    /// What a coordinator says whose job another one has taken over is not the job's outcome. It ends with its job, as
+    /// `weft coordinator` does.
+    fn ended(&mut self, start: u64, term: Term, outcome: &JobOutcome) {
+        if self.disk.heed_fence(term).is_ok() {
+            self.outcome = Some(outcome.clone());
+        }
+        let reason = outcome.to_string();
+        let event = Box::new(engine::Event::ShutdownRequested { reason });
+        let told = Happening::Coordinator(start, AtCoordinator::Told(event));
+        self.after(Duration::ZERO, told);
+    }
+
+    fn queue_write(&mut self, start: u64, write: Write) {
         let takes = self.rng.micros(200, 3000);
-        let Some(coordinator) = self.coordinator.as_mut() else {
+        let Some(coordinator) = self.coordinators.get_mut(&start) else {
             return;
         };
         let done = (self.now + takes).max(coordinator.written_by);
@@ -108,41 +122,73 @@ impl World {
         }
     }
 
+    /// The ledger thread's order is durable; a moment later it looks at the fence, and tells.
     pub(super) fn written(&mut self, start: u64) {
-        let Some(coordinator) = self.coordinator.as_mut().filter(|c| c.start == start) else {
+        let Some(coordinator) = self.coordinators.get_mut(&start) else {
             return;
         };
+        if coordinator.paused_until > self.now {
+            let resumes = coordinator.paused_until;
+            self.at(
+                resumes,
+                Happening::Coordinator(start, AtCoordinator::Written),
+            );
+            return;
+        }
         let (term, write) = (coordinator.term, coordinator.writes.pop_front());
         let Some(write) = write else { return };
         let step = match &write {
             Write::Append(record) => Some(record.step),
             Write::Rewind(_) => None,
         };
-        let taken = self.write(term, write);
-        let job = job::id();
-        let event = match (step, taken) {
-            (Some(step), Ok(())) => engine::Event::LedgerDurable { job, step },
-            (None, Ok(())) => return,
-            (step, Err(_)) => engine::Event::LedgerFailed {
-                job,
-                step: step.unwrap_or_default(),
-                message: "fenced".into(),
-            },
-        };
+        self.write(term, write);
         let wait = self.rng.micros(1, 300);
-        let event = Box::new(event);
         self.after(
             wait,
-            Happening::Coordinator(start, AtCoordinator::Told(event)),
+            Happening::Coordinator(start, AtCoordinator::LooksAtFence(step)),
         );
     }
 
-    pub(super) fn write(&mut self, term: Term, write: Write) -> Result<(), Fenced> {
+    pub(super) fn looks_at_fence(&mut self, start: u64, step: Option<Step>) {
+        let Some(coordinator) = self.coordinators.get(&start) else {
+            return;
+        };
+        if coordinator.paused_until > self.now {
+            let again = AtCoordinator::LooksAtFence(step);
+            self.at(
+                coordinator.paused_until,
+                Happening::Coordinator(start, again),
+            );
+            return;
+        }
+        let job = job::id();
+        let event = match (step, self.disk.heed_fence(coordinator.term)) {
+            (_, Err(Fenced(by))) => engine::Event::LedgerFenced { job, by },
+            (Some(step), Ok(())) => engine::Event::LedgerDurable { job, step },
+            (None, Ok(())) => return,
+        };
+        self.tell_coordinator(start, event);
+    }
+
+    /// A ledger thread without orders looks at the fence now and then.
+    pub(super) fn idles(&mut self, start: u64) {
+        if self.coordinators.contains_key(&start) {
+            self.after(
+                FENCE_EVERY,
+                Happening::Coordinator(start, AtCoordinator::Idles),
+            );
+            self.looks_at_fence(start, None);
+        }
+    }
+
+    pub(super) fn write(&mut self, term: Term, write: Write) {
+        if self.disk.counts(term)
+            && let Write::Append(record) = &write
+        {
+            self.facts.recorded(record, &self.disk, &self.data);
+        }
         match write {
-            Write::Append(record) => {
-                self.facts.recorded(&record, &self.disk, &self.data);
-                self.disk.append(term, *record)
-            }
+            Write::Append(record) => self.disk.append(term, *record),
             Write::Rewind(step) => self.disk.rewind(term, step),
         }
     }

@@ -42,13 +42,19 @@ impl World {
             } => self.block(host, (up, down), lasts),
             Fault::Separate { a, b, lasts } => self.links.separate(a, b, self.now + lasts),
             Fault::KillCoordinator { back_after } => {
-                self.end_coordinator();
+                self.end_coordinator(self.started);
                 self.after(back_after, Happening::StartCoordinator);
             }
             Fault::PauseCoordinator { lasts } => {
-                if let Some(coordinator) = &mut self.coordinator {
-                    coordinator.paused_until = self.now + lasts;
-                }
+                self.pause_coordinator(lasts);
+            }
+            Fault::SecondCoordinator {
+                first_sleeps,
+                reads_after,
+            } => {
+                self.pause_coordinator(first_sleeps);
+                let term = self.disk.raise_fence();
+                self.after(reads_after, Happening::TakeOver(term));
             }
             Fault::BreakStorage { lasts } => self.storage_broken_until = self.now + lasts,
             Fault::Repeat { host } => self.afflict(host, |process| process.repeats = true),
@@ -99,6 +105,13 @@ impl World {
         self.after(Duration::ZERO, lost);
     }
 
+    fn pause_coordinator(&mut self, lasts: Duration) {
+        let until = self.now + lasts;
+        if let Some(coordinator) = self.coordinators.get_mut(&self.started) {
+            coordinator.paused_until = until;
+        }
+    }
+
     fn block(&mut self, host: u32, (up, down): (bool, bool), lasts: Duration) {
         let until = self.now + lasts;
         for (blocked, direction) in [(up, Direction::Up), (down, Direction::Down)] {
@@ -109,7 +122,7 @@ impl World {
     }
 
     pub(super) fn scale(&mut self, workers: u32) {
-        if let Some(start) = self.coordinator.as_ref().map(|c| c.start) {
+        if let Some(start) = self.serving().map(|c| c.start) {
             let job = job::id();
             self.tell_coordinator(start, engine::Event::ScaleRequested { job, workers });
         }

@@ -32,6 +32,8 @@ use super::setup::Setup;
 
 /// Between looks at the clock, as in the driver.
 const TICK: Duration = Duration::from_millis(100);
+/// Between looks at the fence, as in the ledger thread.
+const FENCE_EVERY: Duration = Duration::from_secs(2);
 /// Between signs of life.
 const BEAT: Duration = Duration::from_millis(250);
 /// How long a healed job may take to its end.
@@ -82,8 +84,11 @@ struct World {
     disk: Disk,
     links: Links,
     connections: BTreeMap<ConnectionId, Connection>,
-    coordinator: Option<Coordinator>,
-    coordinators: u64,
+    /// Those that live, by the number of their start: the last one is where workers find a coordinator, the others are
+    /// what is left of earlier ones.
+    coordinators: BTreeMap<u64, Coordinator>,
+    /// The number of the last start.
+    started: u64,
     processes: Vec<Process>,
     /// The process of each host.
     hosts: Vec<Option<usize>>,
@@ -108,8 +113,8 @@ impl World {
             disk: Disk::default(),
             links: Links::default(),
             connections: BTreeMap::new(),
-            coordinator: None,
-            coordinators: 0,
+            coordinators: BTreeMap::new(),
+            started: 0,
             processes: Vec::new(),
             hosts: vec![None; setup.hosts as usize],
             storage_broken_until: Duration::ZERO,
@@ -156,7 +161,7 @@ impl World {
             events: self.events,
             lasted: self.now,
             epochs: self.facts.epochs,
-            coordinators: self.coordinators,
+            coordinators: self.started,
             processes: self.processes.len() as u64,
             replaced: self.disk.replaced.len() as u64,
             state: self.disk.checkpoints.get(&Step(self.setup.steps)).copied(),
@@ -183,14 +188,13 @@ impl World {
                 )
             })
             .collect();
-        let job = self
-            .coordinator
-            .as_ref()
-            .and_then(|c| c.engine.job(&job::id()).cloned());
-        for line in standing {
+        let jobs = self.coordinators.iter();
+        let jobs: Vec<String> = jobs
+            .map(|(start, own)| format!("coordinator {start}: {:?}", own.engine.job(&job::id())))
+            .collect();
+        for line in standing.into_iter().chain(jobs) {
             self.say(|| line);
         }
-        self.say(|| format!("{job:?}"));
     }
 
     fn at(&mut self, at: Duration, happening: Happening) {
@@ -213,6 +217,11 @@ impl World {
         if let Some(log) = &mut self.log {
             log.push(format!("{:>10.4} {}", self.now.as_secs_f64(), line()));
         }
+    }
+
+    /// Where workers find a coordinator, if there is one.
+    fn serving(&self) -> Option<&Coordinator> {
+        self.coordinators.get(&self.started)
     }
 
     /// The moment from which on a process runs, if that is not now.

@@ -1,5 +1,6 @@
 //! Processes come and go.
 
+use weft_common::id::Term;
 use weft_common::wire::{self, Event};
 use weft_coordinator::engine;
 
@@ -8,7 +9,7 @@ use super::super::job;
 use super::super::network::ConnectionId;
 use super::super::process::Process;
 use super::agenda::{AtCoordinator, AtWorker, Happening};
-use super::{BEAT, TICK, World};
+use super::{BEAT, FENCE_EVERY, TICK, World};
 
 impl World {
     pub(super) fn start_worker(&mut self, host: u32) {
@@ -34,39 +35,51 @@ impl World {
         }
     }
 
+    /// Starts a coordinator, unless there is one.
     pub(super) fn start_coordinator(&mut self) {
-        if self.coordinator.is_some() {
-            return;
+        if self.serving().is_none() {
+            let term = self.disk.raise_fence();
+            self.take_over(term);
         }
-        let continued = self.disk.continued();
+    }
+
+    /// A coordinator that has put up its fence reads the ledger and serves from then on.
+    pub(super) fn take_over(&mut self, term: Term) {
+        // Else a later one was faster.
+        let Ok(continued) = self.disk.take_over(term) else {
+            return;
+        };
         let checkpoint = self.disk.newest_checkpoint();
-        let term = self.disk.next_term();
-        self.coordinators += 1;
-        let start = self.coordinators;
+        self.started += 1;
+        let start = self.started;
         self.say(|| format!("coordinator {start} starts in term {term}: {continued:?}"));
-        self.coordinator = Some(Coordinator::new(start, term, self.now, continued));
+        let coordinator = Coordinator::new(start, term, self.now, continued);
+        self.coordinators.insert(start, coordinator);
         let terms = job::terms(&self.setup, checkpoint);
         self.after(TICK, Happening::Coordinator(start, AtCoordinator::Tick));
+        self.after(
+            FENCE_EVERY,
+            Happening::Coordinator(start, AtCoordinator::Idles),
+        );
         self.tell_coordinator(start, engine::Event::Submitted(terms));
     }
 
-    /// Ends the coordinator. Of what it was writing, some may have reached the disk.
-    pub(super) fn end_coordinator(&mut self) {
-        let Some(mut coordinator) = self.coordinator.take() else {
+    /// Ends a coordinator. Of what it was writing, some may have reached the disk.
+    pub(super) fn end_coordinator(&mut self, start: u64) {
+        let Some(mut coordinator) = self.coordinators.remove(&start) else {
             return;
         };
-        self.say(|| format!("coordinator {} ends", coordinator.start));
+        self.say(|| format!("coordinator {start} ends"));
         while let Some(write) = coordinator.writes.pop_front() {
             if self.rng.chance(500) {
                 break;
             }
-            // Its own term is the newest until another one starts.
-            let _ = self.write(coordinator.term, write);
+            self.write(coordinator.term, write);
         }
         let open: Vec<ConnectionId> = self
             .connections
             .iter()
-            .filter(|(_, link)| link.coordinator_end && link.coordinator == coordinator.start)
+            .filter(|(_, link)| link.coordinator_end && link.coordinator == start)
             .map(|(id, _)| *id)
             .collect();
         for connection in open {
@@ -75,7 +88,7 @@ impl World {
     }
 
     pub(super) fn tick(&mut self, start: u64) {
-        if self.coordinator.as_ref().is_some_and(|c| c.start == start) {
+        if self.coordinators.contains_key(&start) {
             self.after(TICK, Happening::Coordinator(start, AtCoordinator::Tick));
             self.tell_coordinator(start, engine::Event::Tick);
         }

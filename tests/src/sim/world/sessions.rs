@@ -40,11 +40,8 @@ impl World {
                 message: "nobody answers".into(),
             })
         };
-        let paused = self
-            .coordinator
-            .as_ref()
-            .is_some_and(|c| c.paused_until > self.now);
-        let (answer, wait) = match &self.coordinator {
+        let paused = self.serving().is_some_and(|c| c.paused_until > self.now);
+        let (answer, wait) = match self.serving() {
             None => (unreachable(), self.rng.micros(100, 1000)),
             Some(_) if open > self.now || paused => (unreachable(), Duration::from_secs(2)),
             Some(_) => (
@@ -80,7 +77,8 @@ impl World {
                 labels: BTreeMap::new(),
             },
         };
-        let coordinator = self.coordinator.as_mut().ok_or_else(|| lost("gone"))?;
+        let coordinator = self.coordinators.get_mut(&self.started);
+        let coordinator = coordinator.ok_or_else(|| lost("gone"))?;
         let (start, clock) = (coordinator.start, coordinator.clock(self.now));
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let event = engine::Event::Registered { hello, ip };
@@ -118,7 +116,7 @@ impl World {
             Ok(answer) => answer,
             Err(failure) => return self.feed(process, Input::ConnectFailed(failure)),
         };
-        let gone = self.coordinator.as_ref().is_none_or(|c| c.start != start);
+        let gone = !self.coordinators.contains_key(&start);
         if gone || welcome.term < attempt.asked.at_least {
             let failure = ConnectFailure::Lost {
                 term: Some(welcome.term),
@@ -150,7 +148,7 @@ impl World {
             session: asked.session,
             holding: asked.holding.map(|holding| *holding),
         };
-        if let Some(coordinator) = &mut self.coordinator {
+        if let Some(coordinator) = self.coordinators.get_mut(&start) {
             let known = coordinator.sessions.get(&attach.worker);
             if known.is_none_or(|(session, _)| *session < attach.session) {
                 let session = (attach.session, connection);
