@@ -120,7 +120,7 @@ impl JobView {
                 },
                 committed_steps: run.committed.0,
                 total_steps: run.data.total_steps(),
-                members: u32::try_from(run.live().len()).unwrap_or(u32::MAX),
+                members: u32::try_from(run.live_count()).unwrap_or(u32::MAX),
                 waits: run.waiting.as_ref().map(ToString::to_string),
                 ..blank
             },

@@ -24,6 +24,7 @@ use weft_common::time::Timestamp;
 use weft_common::wire::{HeldSlot, LeasedSlot, RejectReason, SlotDone, SlotOutcome};
 
 use super::action::AcceptedSlot;
+use super::grants::{Grant, Grants};
 
 /// Leases that one worker holds while the pool is deep.
 const DEPTH: usize = 2;
@@ -44,21 +45,10 @@ impl LeaseIds {
 pub struct LeaseBook {
     plan: Arc<StepPlan>,
     pool: BTreeSet<SlotId>,
-    grants: BTreeMap<LeaseId, Grant>,
+    grants: Grants,
     accepted: BTreeMap<SlotId, AcceptedSlot>,
     /// Staged grants of slots that another worker finished first.
     overtaken: BTreeSet<LeaseId>,
-}
-
-/// One slot, granted to one worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Grant {
-    slot: SlotId,
-    worker: WorkerId,
-    /// The membership it was granted in; it outlives that membership as long as its worker is a member.
-    epoch: Epoch,
-    staged: bool,
-    since: Timestamp,
 }
 
 /// A worker that could take a slot.
@@ -101,7 +91,7 @@ impl LeaseBook {
         Self {
             pool: plan.slots.iter().map(|slot| slot.slot).collect(),
             plan,
-            grants: BTreeMap::new(),
+            grants: Grants::default(),
             accepted: BTreeMap::new(),
             overtaken: BTreeSet::new(),
         }
@@ -129,8 +119,8 @@ impl LeaseBook {
     pub fn grant(&mut self, asker: &Asker, ids: &mut LeaseIds) -> Option<LeasedSlot> {
         let tail = self.pool.len() <= asker.world;
         let depth = if tail || asker.slow { 1 } else { DEPTH };
-        let held = self.held_by(asker.worker).count();
-        let waits = self.held_by(asker.worker).any(|grant| grant.staged);
+        let held = self.grants.of(asker.worker).count();
+        let waits = self.grants.of(asker.worker).any(|grant| grant.staged);
         if held >= depth || waits {
             return None;
         }
@@ -148,16 +138,27 @@ impl LeaseBook {
         if !self.pool.is_empty() || self.holds(asker.worker) {
             return None;
         }
-        let copies = |slot: SlotId| self.grants.values().filter(|g| g.slot == slot).count();
-        let mut slots: Vec<&Grant> = self
-            .grants
-            .values()
-            .filter(|grant| grant.staged && asker.now.since(grant.since) >= patience)
-            .filter(|grant| copies(grant.slot) == 1)
-            .collect();
-        slots.sort_by_key(|grant| grant.since);
-        let slot = slots.first()?.slot;
+        let copies = |slot: SlotId| self.grants.all().filter(|(_, g)| g.slot == slot).count();
+        let slot = self
+            .staged()
+            .take_while(|grant| asker.now.since(grant.since) >= patience)
+            .find(|grant| copies(grant.slot) == 1)?
+            .slot;
         Some(self.enter(slot, asker, true, ids))
+    }
+
+    /// Whether a worker without work could be given some: a slot is free, or a staged one has been out for so long.
+    #[must_use]
+    pub fn has_work(&self, patience: Duration, now: Timestamp) -> bool {
+        let oldest = self.staged().next();
+        !self.pool.is_empty() || oldest.is_some_and(|grant| now.since(grant.since) >= patience)
+    }
+
+    /// Staged slots, those that have been out longest first.
+    fn staged(&self) -> impl Iterator<Item = &Grant> {
+        // Leases are numbered in the order in which they are granted.
+        let all = self.grants.all().map(|(_, grant)| grant);
+        all.filter(|grant| grant.staged)
     }
 
     fn enter(
@@ -189,12 +190,12 @@ impl LeaseBook {
     /// The slot was accepted before, the lease is not this worker's for this slot, or the report does not fit the plan.
     pub fn accept(&mut self, worker: WorkerId, done: &SlotDone) -> Result<Acceptance, Refused> {
         let grant = self.check(worker, done)?;
-        self.grants.remove(&done.lease);
+        self.grants.remove(done.lease);
         self.insert(worker, done.slot, done.outcome);
-        let copies = self.grants.iter().filter(|(_, g)| g.slot == done.slot);
-        let overtaken: Vec<_> = copies.map(|(lease, g)| (g.worker, *lease)).collect();
+        let copies = self.grants.all().filter(|(_, g)| g.slot == done.slot);
+        let overtaken: Vec<_> = copies.map(|(lease, g)| (g.worker, lease)).collect();
         for (_, lease) in &overtaken {
-            self.grants.remove(lease);
+            self.grants.remove(*lease);
             self.overtaken.insert(*lease);
         }
         Ok(Acceptance {
@@ -205,7 +206,7 @@ impl LeaseBook {
 
     fn check(&self, worker: WorkerId, done: &SlotDone) -> Result<Grant, Refused> {
         let refused = |reason, tainted| Err(Refused { reason, tainted });
-        let known = self.grants.get(&done.lease).filter(|grant| {
+        let known = self.grants.get(done.lease).filter(|grant| {
             let granted = (grant.slot, grant.worker, grant.epoch);
             granted == (done.slot, worker, done.round.membership.epoch)
         });
@@ -251,10 +252,10 @@ impl LeaseBook {
     /// Returns to the pool what a worker was granted and what it had computed; how many slots that are.
     pub fn release(&mut self, worker: WorkerId) -> usize {
         let before = self.pool.len();
-        let mut freed: Vec<SlotId> = self.held_by(worker).map(|grant| grant.slot).collect();
-        self.grants.retain(|_, grant| grant.worker != worker);
+        let freed = self.grants.take_of(worker).into_iter();
+        let mut freed: Vec<SlotId> = freed.map(|grant| grant.slot).collect();
         // A copy that another worker computes keeps the slot out of the pool.
-        freed.retain(|slot| self.grants.values().all(|grant| grant.slot != *slot));
+        freed.retain(|slot| self.grants.all().all(|(_, grant)| grant.slot != *slot));
         let own = self.accepted.values().filter(|by| by.worker == worker);
         freed.extend(own.map(|by| by.slot));
         self.accepted.retain(|_, by| by.worker != worker);
@@ -265,7 +266,7 @@ impl LeaseBook {
     /// Whether a worker has leases.
     #[must_use]
     pub fn holds(&self, worker: WorkerId) -> bool {
-        self.held_by(worker).next().is_some()
+        self.grants.of(worker).next().is_some()
     }
 
     /// Whether the step stands on a worker: it has leases, or slots that only its accumulator holds.
@@ -277,7 +278,7 @@ impl LeaseBook {
     /// The last slot that a worker was granted and has not reported.
     #[must_use]
     pub fn last_slot_of(&self, worker: WorkerId) -> Option<SlotId> {
-        self.held_by(worker).last().map(|grant| grant.slot)
+        self.grants.of(worker).last().map(|grant| grant.slot)
     }
 
     /// Hands over those that count, in slot order.
@@ -287,7 +288,7 @@ impl LeaseBook {
 
     /// Who holds leases or computed slots that count.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        let granted = self.grants.values().map(|grant| grant.worker);
+        let granted = self.grants.all().map(|(_, grant)| grant.worker);
         granted.chain(self.accepted.values().map(|by| by.worker))
     }
 
@@ -297,15 +298,11 @@ impl LeaseBook {
     pub fn places(&self) -> BTreeMap<SlotId, usize> {
         let mut places: BTreeMap<SlotId, usize> =
             self.plan.slots.iter().map(|slot| (slot.slot, 0)).collect();
-        let leased: BTreeSet<SlotId> = self.grants.values().map(|grant| grant.slot).collect();
+        let leased: BTreeSet<SlotId> = self.grants.all().map(|(_, grant)| grant.slot).collect();
         for slot in self.pool.iter().chain(&leased).chain(self.accepted.keys()) {
             *places.entry(*slot).or_default() += 1;
         }
         places
-    }
-
-    fn held_by(&self, worker: WorkerId) -> impl Iterator<Item = &Grant> {
-        self.grants.values().filter(move |g| g.worker == worker)
     }
 
     fn slot_plan(&self, slot: SlotId) -> &SlotPlan {

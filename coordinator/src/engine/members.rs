@@ -1,5 +1,6 @@
 //! The members of one epoch.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use weft_common::id::{Rank, WorkerId};
@@ -12,6 +13,8 @@ use super::outcome::WorkerName;
 pub struct Members {
     membership: Membership,
     list: Vec<MemberRecord>,
+    /// Where each is in the list.
+    places: BTreeMap<WorkerId, usize>,
 }
 
 /// One member.
@@ -34,7 +37,12 @@ impl Members {
         for (rank, member) in (0..).zip(&mut list) {
             member.name.rank = Some(Rank(rank));
         }
-        Self { membership, list }
+        let places = list.iter().map(|member| member.name.worker);
+        Self {
+            places: places.zip(0..).collect(),
+            membership,
+            list,
+        }
     }
 
     /// Job, term and epoch.
@@ -76,7 +84,7 @@ impl Members {
     /// The member that is this worker.
     #[must_use]
     pub fn get(&self, worker: WorkerId) -> Option<&MemberRecord> {
-        self.list.iter().find(|member| member.name.worker == worker)
+        self.list.get(*self.places.get(&worker)?)
     }
 
     /// The members that are these workers.

@@ -11,6 +11,7 @@ mod ending;
 mod event;
 mod flapping;
 mod fleet;
+mod grants;
 mod invariants;
 mod job;
 mod jobs;

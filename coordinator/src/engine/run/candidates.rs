@@ -112,7 +112,11 @@ impl Run {
         }
         let wanted = self.target as usize;
         let have = self.staying().len() + self.candidates.len();
-        let available = cx.fleet.available(&terms.needs, cx.now);
+        let available = if have < wanted {
+            cx.fleet.available(&terms.needs, cx.now)
+        } else {
+            Vec::new()
+        };
         for worker in available.into_iter().take(wanted.saturating_sub(have)) {
             cx.fleet.assign(worker, Some(terms.id.clone()));
             let loading = Candidate::new(Stage::Loading);
@@ -238,6 +242,9 @@ impl Run {
 
     /// Lets candidates that lack the newest state copy it from members, while those go on.
     pub(super) fn sync(&mut self, cx: &mut Context<'_>) {
+        if self.candidates.is_empty() {
+            return;
+        }
         let sources = self.staying();
         let room = (self.target as usize).saturating_sub(sources.len());
         if sources.is_empty() || !self.is_leasing() || room == 0 {

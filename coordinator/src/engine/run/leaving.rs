@@ -62,6 +62,9 @@ impl Run {
 
     /// Members beyond what the job wants: those that came last go first.
     fn shrink(&mut self) {
+        if self.live_count() <= self.target as usize {
+            return;
+        }
         let staying = self.staying();
         for worker in staying.into_iter().skip(self.target as usize) {
             self.leaving.insert(worker, Leaving::Scaled);

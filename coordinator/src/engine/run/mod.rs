@@ -231,6 +231,13 @@ impl Run {
         ids.filter(|id| !self.gone.contains(id)).collect()
     }
 
+    /// How many members are not gone.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        // Only members are among the gone.
+        self.members.world() - self.gone.len()
+    }
+
     /// Members that are neither gone nor about to be.
     fn staying(&self) -> Vec<WorkerId> {
         let live = self.live().into_iter();
@@ -245,7 +252,7 @@ impl Run {
     /// Whether too few members are left to go on.
     #[must_use]
     pub fn is_short(&self, terms: &JobTerms) -> bool {
-        self.live().len() < terms.min_workers.max(1) as usize
+        self.live_count() < terms.min_workers.max(1) as usize
     }
 
     /// Whether the sum of the step in hand is agreed on.

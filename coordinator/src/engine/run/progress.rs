@@ -23,7 +23,7 @@ const SLOW: f64 = 1.5;
 const COPY_AFTER: f64 = 1.5;
 
 /// And for at least so long: a copy must be worth its messages.
-const COPY_AFTER_AT_LEAST: Duration = Duration::from_millis(100);
+pub(super) const COPY_AFTER_AT_LEAST: Duration = Duration::from_millis(100);
 
 /// How fast members are, and when they were last seen to get on.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,11 +61,19 @@ impl Progress {
         self.members.remove(&worker);
     }
 
+    /// What the fastest of these members needs for a token, in seconds.
+    pub(super) fn fastest(&self, members: &[WorkerId]) -> Option<f64> {
+        let paces = members.iter().filter_map(|worker| self.pace(*worker));
+        paces.min_by(f64::total_cmp)
+    }
+
+    fn pace(&self, worker: WorkerId) -> Option<f64> {
+        self.members.get(&worker)?.seconds_per_token
+    }
+
     /// Whether a member is much slower than the fastest.
-    pub(super) fn is_slow(&self, worker: WorkerId, members: &[WorkerId]) -> bool {
-        let pace = |worker: &WorkerId| self.members.get(worker)?.seconds_per_token;
-        let fastest = members.iter().filter_map(pace).min_by(f64::total_cmp);
-        match (pace(&worker), fastest) {
+    pub(super) fn is_slow(&self, worker: WorkerId, fastest: Option<f64>) -> bool {
+        match (self.pace(worker), fastest) {
             (Some(own), Some(fastest)) => own > SLOW * fastest,
             (None, _) | (_, None) => false,
         }

@@ -46,7 +46,7 @@ impl Run {
         if self.applying.as_ref().is_some_and(|a| a.awaits(worker)) {
             return Err(RejectReason::Phase);
         }
-        let world = self.live().len();
+        let world = self.live_count();
         let round = self.round.as_mut().ok_or(RejectReason::Phase)?;
         let Phase::Reducing { ballot, health } = &mut round.phase else {
             return Err(RejectReason::Phase);

@@ -9,6 +9,7 @@ use super::super::context::Context;
 use super::super::lease::{Acceptance, Asker, Refused};
 use super::super::terms::JobTerms;
 use super::Run;
+use super::progress::COPY_AFTER_AT_LEAST;
 
 impl Run {
     /// A member computed a slot.
@@ -78,10 +79,11 @@ impl Run {
 
     /// Grants slots to members that are due one, none a second before all have one.
     pub(super) fn lease(&mut self, terms: &JobTerms, cx: &mut Context<'_>) {
-        if !self.is_leasing() || self.is_short(terms) {
+        if !self.is_leasing() || self.is_short(terms) || !self.has_free_work(cx) {
             return;
         }
         let staying = self.staying();
+        let fastest = self.progress.fastest(&staying);
         let epoch = self.members.membership().epoch;
         let askers: Vec<Asker> = staying
             .iter()
@@ -89,7 +91,7 @@ impl Run {
                 worker: *worker,
                 epoch,
                 world: staying.len(),
-                slow: self.progress.is_slow(*worker, &staying),
+                slow: self.progress.is_slow(*worker, fastest),
                 now: cx.now,
             })
             .collect();
@@ -111,6 +113,12 @@ impl Run {
             let lease = self.lease_of(slots);
             cx.send(worker, Command::Lease(lease));
         }
+    }
+
+    /// Whether an idle member could be given something; most reports come when there is nothing to give.
+    fn has_free_work(&self, cx: &Context<'_>) -> bool {
+        let round = self.round.as_ref();
+        round.is_some_and(|round| round.book.has_work(COPY_AFTER_AT_LEAST, cx.now))
     }
 
     fn grant(&mut self, asker: &Asker, cx: &mut Context<'_>) -> Option<LeasedSlot> {
@@ -139,9 +147,10 @@ impl Run {
         if let Some(round) = &mut self.round {
             round.seal();
         }
-        for worker in self.live() {
-            self.progress.touch(worker, cx.now);
+        let live = self.live();
+        for worker in &live {
+            self.progress.touch(*worker, cx.now);
         }
-        cx.send_all(&self.live(), &Command::Seal(self.current()));
+        cx.send_all(&live, &Command::Seal(self.current()));
     }
 }
