@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use weft_common::id::WorkerId;
@@ -105,12 +107,17 @@ impl Workers for WorkersService {
     }
 }
 
+/// Signs of life that come faster than this are not passed on: a worker that floods the coordinator with them takes
+/// none of its time.
+const BEATS_APART: Duration = Duration::from_millis(50);
+
 /// Passes a session's events on, until it ends.
 async fn listen(
     (worker, session): (WorkerId, u32),
     mut events: Streaming<v1::WorkerEvent>,
     inbox: mpsc::Sender<Message>,
 ) {
+    let mut beat: Option<Instant> = None;
     let cause = loop {
         let event = match events.message().await {
             Ok(Some(event)) => event,
@@ -121,6 +128,13 @@ async fn listen(
             Ok(event) => event,
             Err(error) => break format!("it sent a malformed event: {error}"),
         };
+        if matches!(event, Event::Heartbeat(_)) {
+            let now = Instant::now();
+            if beat.is_some_and(|before| now.duration_since(before) < BEATS_APART) {
+                continue;
+            }
+            beat = Some(now);
+        }
         let event = engine::Event::Reported {
             worker,
             session,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use weft_common::id::{Digest, Epoch, JobId, LeaseId, SlotId, Step, Term, WorkerId};
 use weft_common::wire::{
-    Command, Event, Hello, Membership, PROTOCOL_VERSION, Refusal, RejectReason, SlotDone,
-    SlotOutcome, WEFT_VERSION, WorkerFacts, registered,
+    Command, Event, Heartbeat, Hello, Membership, PROTOCOL_VERSION, Refusal, RejectReason,
+    SlotDone, SlotOutcome, WEFT_VERSION, WorkerFacts, registered,
 };
-use weft_coordinator::{BindError, Coordinator, CoordinatorConfig};
+use weft_coordinator::{BindError, Coordinator, CoordinatorConfig, JobOutcome};
 use weft_proto::v1;
 use weft_proto::v1::workers_client::WorkersClient;
 
@@ -177,5 +177,43 @@ async fn a_port_in_use_is_named() {
             .to_string()
             .contains(&cluster.coordinator.addr.to_string())
     );
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_heartbeats_from_one_session_costs_the_others_nothing() {
+    let cluster = Cluster::start(vec![Behaviour::default(); 2]).await;
+    let run = cluster.submit(cluster.spec(recipe(200, 0))).await;
+    let (mut client, flooder) = (client(&cluster).await, hello());
+    let mut flood = None;
+    let finished = run
+        .follow(async |_, step| {
+            if step.step != Step(5) {
+                return;
+            }
+            let term = register(&mut client, flooder.clone()).await.unwrap();
+            let attach = v1::WorkerEvent {
+                event: Some(v1::worker_event::Event::Attach(v1::Attach {
+                    incarnation: flooder.worker.to_string(),
+                    term: term.0,
+                    session: 0,
+                    holding: None,
+                })),
+            };
+            let beat = v1::WorkerEvent::from(Event::Heartbeat(Heartbeat::default()));
+            let beats = futures::StreamExt::chain(
+                futures::stream::iter([attach]),
+                futures::stream::repeat(beat),
+            );
+            flood = Some(client.attach(beats).await.unwrap().into_inner());
+        })
+        .await;
+    assert!(
+        matches!(finished.outcome, JobOutcome::Succeeded { steps: 200, .. }),
+        "{}",
+        finished.outcome
+    );
+    assert!(finished.incidents.is_empty(), "{:?}", finished.incidents);
+    drop(flood);
     cluster.end().await;
 }
