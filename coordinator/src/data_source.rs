@@ -27,6 +27,13 @@ pub struct PreparedData {
     pub stats: Arc<[RowStat]>,
 }
 
+/// What was prepared before is the dataset of every recipe.
+impl DataSource for PreparedData {
+    fn prepare(&self, _: &Recipe) -> Result<PreparedData, String> {
+        Ok(self.clone())
+    }
+}
+
 /// Prepares and plans.
 pub(crate) fn run_data(source: &dyn DataSource, recipe: &Recipe) -> Result<RunData, String> {
     let prepared = source.prepare(recipe)?;

@@ -8,14 +8,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use weft_common::id::{JobId, Term, WorkerId};
 
 use crate::config::{JobSpec, SubmitError};
 use crate::driver::{Message, Published};
-use crate::engine::{Event, JobOutcome, JobTerms, Notice};
+use crate::engine::{Event, JobOutcome, JobTerms};
 use crate::job_io::Submission;
+use crate::notices::Notices;
 use crate::view::{JobView, WorkerView};
 
 /// How long a stopped coordinator waits for peers to close their connections.
@@ -74,12 +75,13 @@ impl CoordinatorHandle {
         };
         let sent = self.inbox.send(message).await;
         sent.map_err(|_| SubmitError::Stopped)?;
-        let notices = answered.await.map_err(|_| SubmitError::Stopped)??;
+        let taken = answered.await.map_err(|_| SubmitError::Stopped)??;
         let handle = JobHandle {
             id,
             coordinator: self.clone(),
+            view: taken.view,
         };
-        Ok((handle, Notices { notices }))
+        Ok((handle, taken.notices))
     }
 
     /// A job, as it is now and as it changes.
@@ -153,6 +155,7 @@ fn submission(spec: JobSpec) -> Result<Submission, SubmitError> {
         continued: None,
     };
     Ok(Submission {
+        output_dir: spec.output_dir.clone(),
         ledger_dir: spec.ledger_dir(),
         workers_before: spec.workers_before,
         retain: spec.save_total_limit(),
@@ -167,6 +170,7 @@ pub struct JobHandle {
     /// Its id.
     pub id: JobId,
     coordinator: CoordinatorHandle,
+    view: watch::Receiver<JobView>,
 }
 
 impl JobHandle {
@@ -183,31 +187,8 @@ impl JobHandle {
 
     /// Waits for the end; `None` where the coordinator stopped before.
     pub async fn wait(&self) -> Option<JobOutcome> {
-        let mut job = self.coordinator.job(&self.id)?;
+        let mut job = self.view.clone();
         let view = job.wait_for(|view| view.outcome.is_some()).await.ok()?;
         view.outcome.clone()
-    }
-}
-
-/// What a job's people are told, in order.
-#[derive(Debug)]
-pub struct Notices {
-    notices: broadcast::Receiver<Notice>,
-}
-
-impl Notices {
-    /// The next notice; `None` once the coordinator has stopped. The last one of a job is [`Notice::Ended`].
-    ///
-    /// A listener that lags thousands of notices behind loses the oldest ones.
-    pub async fn next(&mut self) -> Option<Notice> {
-        loop {
-            match self.notices.recv().await {
-                Ok(notice) => return Some(notice),
-                Err(broadcast::error::RecvError::Lagged(lost)) => {
-                    tracing::warn!(lost, "notices lost; the listener is too slow");
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
     }
 }

@@ -8,28 +8,28 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
 use weft_common::id::{JobId, Step, Term};
 use weft_common::ledger::{self, Ledger, LedgerError, LedgerWriter};
 use weft_common::recipe::Recipe;
 use weft_common::wire;
 
+use crate::clock::unix_ms;
 use crate::config::WorkersBefore;
 use crate::data_source::{DataSource, run_data};
 use crate::driver::Message;
-use crate::engine::{CommittedSum, Continued, Event, JobTerms, Notice, RunData};
+use crate::engine::{CommittedSum, Continued, Event, JobTerms, RunData};
 use crate::ledger_thread::LedgerThread;
+use crate::notices::Followers;
 use crate::view::JobView;
-
-/// Notices that a slow listener may lag behind.
-const NOTICES: usize = 1024;
 
 /// A job with everything that its run needs on this side.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) terms: JobTerms,
     pub(crate) recipe: Recipe,
+    pub(crate) output_dir: PathBuf,
     pub(crate) ledger_dir: PathBuf,
     pub(crate) workers_before: WorkersBefore,
     pub(crate) retain: Option<NonZeroU32>,
@@ -39,10 +39,12 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) struct JobIo {
     submission: Submission,
+    /// Counts submissions: a job may be handed in again once it is over.
+    pub(crate) number: u64,
     /// Once the job's turn has come.
     pub(crate) ledger: Option<LedgerThread>,
     /// For those who follow the job.
-    pub(crate) notices: broadcast::Sender<Notice>,
+    pub(crate) followers: Followers,
     /// As it is now.
     pub(crate) view: watch::Sender<JobView>,
 }
@@ -63,13 +65,20 @@ pub(crate) enum Unready {
 }
 
 impl JobIo {
-    pub(crate) fn new(submission: Submission, view: JobView) -> Self {
+    pub(crate) fn new(submission: Submission, number: u64) -> Self {
+        let output_dir = submission.output_dir.clone();
+        let view = JobView::submitted(&submission.terms, output_dir, unix_ms());
         Self {
             submission,
+            number,
             ledger: None,
-            notices: broadcast::channel(NOTICES).0,
+            followers: Followers::default(),
             view: watch::Sender::new(view),
         }
+    }
+
+    pub(crate) const fn id(&self) -> &JobId {
+        &self.submission.terms.id
     }
 
     /// Opens the ledger and prepares the data, on a thread of its own.
@@ -79,7 +88,7 @@ impl JobIo {
         source: Arc<dyn DataSource>,
         inbox: mpsc::Sender<Message>,
     ) {
-        let own = &self.submission;
+        let (own, submission) = (&self.submission, self.number);
         let job = own.terms.id.clone();
         let (recipe, folder) = (own.recipe.clone(), own.ledger_dir.clone());
         let (start, before) = (own.terms.checkpointed(), own.workers_before);
@@ -105,7 +114,11 @@ impl JobIo {
             });
             let ready = Box::new(ready);
             // The driver may have stopped meanwhile.
-            let _ = inbox.blocking_send(Message::Ready { job, ready });
+            let _ = inbox.blocking_send(Message::Ready {
+                job,
+                submission,
+                ready,
+            });
         });
     }
 

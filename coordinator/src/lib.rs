@@ -4,6 +4,7 @@
 //! and performs the actions. The services and [`CoordinatorHandle`] only send events to the driver. The coordinator is
 //! never on the data path.
 
+mod clock;
 mod config;
 mod data_source;
 mod driver;
@@ -11,6 +12,7 @@ pub mod engine;
 mod handle;
 mod job_io;
 mod ledger_thread;
+mod notices;
 mod recipe_data;
 mod rpc;
 mod server;
@@ -23,7 +25,8 @@ pub use engine::{
     EpochReport, FailReason, Incident, JobOutcome, Limits, Needs, Notice, OnNonFinite, StepReport,
     StepTiming, SubmitRefusal, WaitReason, WorkerName,
 };
-pub use handle::{CoordinatorHandle, JobHandle, Notices, RunningCoordinator};
+pub use handle::{CoordinatorHandle, JobHandle, RunningCoordinator};
+pub use notices::Notices;
 pub use recipe_data::RecipeData;
 pub use server::Coordinator;
 pub use view::{JobPhase, JobView, WorkerView};

@@ -10,11 +10,10 @@ use weft_common::recipe::GradientCheckpointing;
 use weft_common::storage::write_atomic;
 use weft_common::wire::CheckpointRef;
 use weft_coordinator::{
-    Coordinator, CoordinatorConfig, JobSpec, Limits, Needs, OnNonFinite, RunningCoordinator,
-    WorkersBefore,
+    Coordinator, CoordinatorConfig, JobSpec, Limits, Needs, OnNonFinite, PreparedData,
+    RunningCoordinator, WorkersBefore,
 };
 
-use super::dataset::Dataset;
 use super::finish::finish;
 use super::fleet::{Fleet, FleetSpec};
 use super::follow::{Subject, follow};
@@ -122,7 +121,7 @@ impl Job {
         let config = CoordinatorConfig {
             listen: self.place.listen,
             state_dir: self.ready.folder.coordinator(),
-            data: Arc::new(Dataset::of(&self.ready.preflight.prepared).map_err(environment)?),
+            data: Arc::new(PreparedData::of(&self.ready.preflight.prepared).map_err(environment)?),
             limits: match self.place.embedded_threads {
                 Some(_) => Limits {
                     save_again_within: SAVE_AGAIN_WITHIN,

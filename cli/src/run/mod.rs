@@ -1,7 +1,6 @@
 //! `weft run`: the whole product on one machine. An embedded coordinator on a loopback port, worker processes of this
 //! same binary, and everything that a run shows and leaves.
 
-mod dataset;
 mod finish;
 mod fleet;
 mod follow;

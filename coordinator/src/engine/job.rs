@@ -153,6 +153,12 @@ impl Job {
         JobOutcome::Failed { reason, checkpoint }
     }
 
+    /// Whether its dataset is being prepared.
+    #[must_use]
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.state, JobState::Preparing)
+    }
+
     /// What follows from an event.
     #[must_use]
     pub fn step(self, event: JobEvent, cx: &mut Context<'_>) -> Self {

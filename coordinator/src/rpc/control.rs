@@ -122,7 +122,7 @@ impl Control for ControlService {
         let own = WatchStream::new(self.watch(&request.into_inner().id)?);
         let until_end = own.scan(false, |ended, view| {
             let item = (!*ended).then(|| view.clone());
-            *ended |= view.outcome.is_some();
+            *ended |= view.phase.is_over();
             std::future::ready(item)
         });
         let stream = until_end.map(|view| Ok(view.into()));

@@ -1,0 +1,52 @@
+//! A worker as people see it from outside.
+
+use std::net::IpAddr;
+
+use weft_common::id::{JobId, WorkerId};
+use weft_common::wire::{Heartbeat, WorkerFacts};
+use weft_proto::v1;
+
+use crate::engine::WorkerRecord;
+
+/// A worker as people see it from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerView {
+    /// Which.
+    pub worker: WorkerId,
+    /// What it said of itself.
+    pub facts: WorkerFacts,
+    /// Where it was seen to come from.
+    pub ip: IpAddr,
+    /// The job it works for.
+    pub job: Option<JobId>,
+    /// Its last sign of life.
+    pub heartbeat: Heartbeat,
+}
+
+impl WorkerView {
+    pub(crate) fn of((worker, record): (WorkerId, &WorkerRecord)) -> Self {
+        Self {
+            worker,
+            facts: record.facts.clone(),
+            ip: record.ip,
+            job: record.job.clone(),
+            heartbeat: record.heartbeat,
+        }
+    }
+}
+
+impl From<WorkerView> for v1::WorkerInfo {
+    fn from(view: WorkerView) -> Self {
+        Self {
+            worker: view.worker.to_string(),
+            host: view.facts.host,
+            device: view.facts.device,
+            memory_bytes: view.facts.memory_bytes,
+            labels: view.facts.labels.into_iter().collect(),
+            ip: view.ip.to_string(),
+            job: view.job.map(|job| job.to_string()).unwrap_or_default(),
+            slots_computed: view.heartbeat.slots_computed,
+            peak_resident_bytes: view.heartbeat.peak_resident_bytes,
+        }
+    }
+}
