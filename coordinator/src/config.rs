@@ -15,6 +15,8 @@ use weft_common::wire::CheckpointRef;
 
 use crate::data_source::DataSource;
 use crate::engine::{Limits, Needs, OnNonFinite, SubmitRefusal};
+use crate::queue::Queue;
+use crate::records::RecordsError;
 
 /// How a coordinator runs.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub struct CoordinatorConfig {
     pub state_dir: PathBuf,
     /// Prepares datasets.
     pub data: Arc<dyn DataSource>,
+    /// What makes it a queue; without, it takes jobs of this process alone, and remembers none.
+    pub queue: Option<Queue>,
     /// Limits that all jobs share.
     pub limits: Limits,
 }
@@ -44,6 +48,8 @@ impl fmt::Debug for CoordinatorConfig {
 pub struct JobSpec {
     /// The job's id: that of the run it resumes, else a fresh one.
     pub id: JobId,
+    /// What people call it; may be empty.
+    pub name: String,
     /// The recipe, validated and with absolute paths.
     pub recipe: Recipe,
     /// Jobs of a higher one come first.
@@ -113,6 +119,9 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// The records of the state folder cannot be used.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     /// The state folder cannot be written.
     #[error("cannot keep the coordinator's state: {0}")]
     State(#[from] StorageError),
@@ -146,6 +155,28 @@ pub enum SubmitError {
         /// The recipe's maximum.
         max: u32,
     },
+    /// Something is wrong with the job.
+    #[error("{0}")]
+    Unfit(String),
+    /// Another job has the output folder.
+    #[error(
+        "output folder {} is that of {}; choose another with --output", output.display(),
+        job.as_ref().map_or_else(|| "a job that is being handed in".to_owned(), |job| format!("job {job}"))
+    )]
+    Output {
+        /// The folder.
+        output: PathBuf,
+        /// Whose it is.
+        job: Option<JobId>,
+    },
+    /// The coordinator's disk does not take the job.
+    #[error("the coordinator cannot record the job: {0}")]
+    NotRecorded(RecordsError),
+    /// The coordinator runs the jobs of its own process.
+    #[error(
+        "this coordinator runs one recipe and ends with it; start `weft coordinator` without a recipe for a queue"
+    )]
+    NoQueue,
     /// The coordinator is gone.
     #[error("the coordinator has stopped")]
     Stopped,

@@ -12,15 +12,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use weft_common::id::{JobId, Term, WorkerId};
 
+use crate::clock::unix_ms;
 use crate::config::{JobSpec, SubmitError};
-use crate::driver::{Message, Published};
+use crate::driver::{Message, Published, Taken};
 use crate::engine::{Event, JobOutcome, JobTerms};
 use crate::job_io::Submission;
 use crate::notices::Notices;
+use crate::queue::StartFrom;
+use crate::reception::Reception;
+use crate::records::{OpenRecords, Records};
 use crate::view::{JobView, WorkerView};
 
 /// How long a stopped coordinator waits for peers to close their connections.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a stopped coordinator waits for its last records.
+const RECORDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Talks to a running coordinator. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,6 +35,8 @@ pub struct CoordinatorHandle {
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) published: Published,
     pub(crate) term: Term,
+    pub(crate) records: Option<Records>,
+    pub(crate) reception: Option<Reception>,
 }
 
 /// A coordinator that runs in this process.
@@ -39,6 +48,7 @@ pub struct RunningCoordinator {
     pub handle: CoordinatorHandle,
     pub(crate) driver: JoinHandle<()>,
     pub(crate) server: JoinHandle<()>,
+    pub(crate) records: Option<OpenRecords>,
 }
 
 impl RunningCoordinator {
@@ -57,6 +67,23 @@ impl RunningCoordinator {
         if closed.is_err() {
             self.server.abort();
         }
+        close(self.records.take()).await;
+    }
+
+    /// Whether someone has ended the coordinator.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.driver.is_finished()
+    }
+
+    /// Ends at once and leaves everything as it is. The jobs of a queue go on with the next coordinator of this state
+    /// folder, and workers wait for that one.
+    pub async fn leave(mut self) {
+        self.driver.abort();
+        self.server.abort();
+        // Cancelled, or over before.
+        let _ = (&mut self.driver).await;
+        close(self.records.take()).await;
     }
 }
 
@@ -68,6 +95,16 @@ impl CoordinatorHandle {
     pub async fn submit(&self, spec: JobSpec) -> Result<(JobHandle, Notices), SubmitError> {
         let submission = submission(spec)?;
         let id = submission.terms.id.clone();
+        let taken = self.hand_in(submission).await?;
+        let handle = JobHandle {
+            id,
+            coordinator: self.clone(),
+            view: taken.view,
+        };
+        Ok((handle, taken.notices))
+    }
+
+    pub(crate) async fn hand_in(&self, submission: Submission) -> Result<Taken, SubmitError> {
         let (reply, answered) = oneshot::channel();
         let message = Message::Submit {
             job: Box::new(submission),
@@ -75,13 +112,20 @@ impl CoordinatorHandle {
         };
         let sent = self.inbox.send(message).await;
         sent.map_err(|_| SubmitError::Stopped)?;
-        let taken = answered.await.map_err(|_| SubmitError::Stopped)??;
-        let handle = JobHandle {
-            id,
-            coordinator: self.clone(),
-            view: taken.view,
-        };
-        Ok((handle, taken.notices))
+        let taken = answered.await.map_err(|_| SubmitError::Stopped)?;
+        Ok(taken?)
+    }
+
+    /// Takes in a job of a queue: looks at it, makes it durable, hands it to the engine.
+    pub(crate) async fn take_in(
+        &self,
+        spec: JobSpec,
+        from: StartFrom,
+    ) -> Result<JobView, SubmitError> {
+        match &self.reception {
+            Some(reception) => reception.take_in(self, spec, from).await,
+            None => Err(SubmitError::NoQueue),
+        }
     }
 
     /// A job, as it is now and as it changes.
@@ -129,7 +173,19 @@ impl CoordinatorHandle {
     }
 }
 
-fn submission(spec: JobSpec) -> Result<Submission, SubmitError> {
+/// Writes what waits, and lets the state folder go.
+async fn close(records: Option<OpenRecords>) {
+    let closing = tokio::task::spawn_blocking(move || drop(records));
+    if tokio::time::timeout(RECORDED_WITHIN, closing)
+        .await
+        .is_err()
+    {
+        tracing::warn!("the records take too long and are left as they are");
+    }
+}
+
+/// A job as driver and engine take it.
+pub(crate) fn submission(spec: JobSpec) -> Result<Submission, SubmitError> {
     let bounds = spec.recipe.worker_bounds();
     if !bounds.contains(&spec.workers) || spec.workers == 0 {
         return Err(SubmitError::Workers {
@@ -155,11 +211,8 @@ fn submission(spec: JobSpec) -> Result<Submission, SubmitError> {
         continued: None,
     };
     Ok(Submission {
-        output_dir: spec.output_dir.clone(),
-        ledger_dir: spec.ledger_dir(),
-        workers_before: spec.workers_before,
-        retain: spec.save_total_limit(),
-        recipe: spec.recipe,
+        view: JobView::submitted(&spec, unix_ms()),
+        spec,
         terms,
     })
 }

@@ -4,35 +4,32 @@
     reason = "this is the driver's side of the crate, not the engine"
 )]
 
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 use weft_common::id::{JobId, Step, Term};
 use weft_common::ledger::{self, Ledger, LedgerError, LedgerWriter};
-use weft_common::recipe::Recipe;
 use weft_common::wire;
 
-use crate::clock::unix_ms;
-use crate::config::WorkersBefore;
+use crate::attendance::attend;
+use crate::config::{JobSpec, WorkersBefore};
 use crate::data_source::{DataSource, run_data};
 use crate::driver::Message;
 use crate::engine::{CommittedSum, Continued, Event, JobTerms, RunData};
 use crate::ledger_thread::LedgerThread;
 use crate::notices::Followers;
-use crate::view::JobView;
+use crate::queue::{Attend, Attendant};
+use crate::view::{JobView, Standing};
 
 /// A job with everything that its run needs on this side.
 #[derive(Debug)]
 pub(crate) struct Submission {
+    pub(crate) spec: JobSpec,
     pub(crate) terms: JobTerms,
-    pub(crate) recipe: Recipe,
-    pub(crate) output_dir: PathBuf,
-    pub(crate) ledger_dir: PathBuf,
-    pub(crate) workers_before: WorkersBefore,
-    pub(crate) retain: Option<NonZeroU32>,
+    /// As it is when it is handed in.
+    pub(crate) view: JobView,
 }
 
 /// What the driver keeps of one job.
@@ -43,18 +40,48 @@ pub(crate) struct JobIo {
     pub(crate) number: u64,
     /// Once the job's turn has come.
     pub(crate) ledger: Option<LedgerThread>,
+    /// Steps of one pass over the data; 0 until that is prepared.
+    pub(crate) steps_per_epoch: u64,
+    /// What the records know of how it stands.
+    pub(crate) recorded: Option<Standing>,
+    /// Whether it has an attendant.
+    attendance: Attendance,
     /// For those who follow the job.
     pub(crate) followers: Followers,
     /// As it is now.
     pub(crate) view: watch::Sender<JobView>,
 }
 
+/// Who leaves a job's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attendance {
+    /// Nobody of this crate.
+    None,
+    /// Its attendant follows it.
+    Follows,
+    /// It is over, and its attendant leaves the results.
+    Leaves,
+}
+
+/// Where what a job needs comes from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) data: Arc<dyn DataSource>,
+    pub(crate) attend: Option<Arc<dyn Attend>>,
+}
+
 /// A job whose turn has come, ready to begin.
-#[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) writer: LedgerWriter,
     pub(crate) continued: Option<Continued>,
     pub(crate) data: RunData,
+    pub(crate) attendant: Option<Box<dyn Attendant>>,
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ready")
+    }
 }
 
 /// Why a job cannot begin.
@@ -66,12 +93,14 @@ pub(crate) enum Unready {
 
 impl JobIo {
     pub(crate) fn new(submission: Submission, number: u64) -> Self {
-        let output_dir = submission.output_dir.clone();
-        let view = JobView::submitted(&submission.terms, output_dir, unix_ms());
+        let view = submission.view.clone();
         Self {
             submission,
             number,
             ledger: None,
+            steps_per_epoch: 0,
+            recorded: None,
+            attendance: Attendance::None,
             followers: Followers::default(),
             view: watch::Sender::new(view),
         }
@@ -82,19 +111,19 @@ impl JobIo {
     }
 
     /// Opens the ledger and prepares the data, on a thread of its own.
-    pub(crate) fn prepare(
-        &self,
-        term: Term,
-        source: Arc<dyn DataSource>,
-        inbox: mpsc::Sender<Message>,
-    ) {
+    pub(crate) fn prepare(&self, term: Term, source: Source, inbox: mpsc::Sender<Message>) {
         let (own, submission) = (&self.submission, self.number);
         let job = own.terms.id.clone();
-        let (recipe, folder) = (own.recipe.clone(), own.ledger_dir.clone());
-        let (start, before) = (own.terms.checkpointed(), own.workers_before);
+        let (spec, folder) = (own.spec.clone(), own.spec.ledger_dir());
+        let (start, before) = (own.terms.checkpointed(), own.spec.workers_before);
         std::thread::spawn(move || {
-            let ready = run_data(&*source, &recipe).map_err(Unready::Data);
-            let ready = ready.and_then(|data| {
+            let attendant = source.attend.map(|attend| attend.open(&spec)).transpose();
+            let data = attendant.and_then(|attendant| {
+                let data = run_data(&*source.data, &spec.recipe)?;
+                Ok((attendant, data))
+            });
+            let data = data.map_err(Unready::Data);
+            let ready = data.and_then(|(attendant, data)| {
                 let opened = match before {
                     WorkersBefore::Gone => open(&folder, &job, term, start),
                     WorkersBefore::MayReturn => go_on(&folder, &job, term, start),
@@ -110,6 +139,7 @@ impl JobIo {
                     writer,
                     continued,
                     data,
+                    attendant,
                 })
             });
             let ready = Box::new(ready);
@@ -131,8 +161,13 @@ impl JobIo {
         let job = self.submission.terms.id.clone();
         match ready {
             Ok(ready) => {
-                let thread = LedgerThread::start(job.clone(), ready.writer, inbox);
+                let thread = LedgerThread::start(job.clone(), ready.writer, inbox.clone());
                 self.ledger = Some(thread);
+                if let Some(attendant) = ready.attendant {
+                    self.attendance = Attendance::Follows;
+                    let notices = self.followers.add();
+                    attend((job.clone(), self.number), attendant, notices, inbox);
+                }
                 Event::DataPrepared {
                     job,
                     data: Arc::new(ready.data),
@@ -148,9 +183,25 @@ impl JobIo {
         }
     }
 
+    /// The job is over: whether its attendant leaves the results now.
+    pub(crate) fn leave_results(&mut self) -> bool {
+        if self.attendance == Attendance::None {
+            return false;
+        }
+        self.attendance = Attendance::Leaves;
+        self.ledger = None;
+        self.view.send_modify(JobView::ending);
+        true
+    }
+
+    /// Whether it is over but for its results.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.attendance == Attendance::Leaves
+    }
+
     /// Removes old checkpoints, where the recipe limits their number.
     pub(crate) fn retain(&self) {
-        let Some(limit) = self.submission.retain else {
+        let Some(limit) = self.submission.spec.save_total_limit() else {
             return;
         };
         let dir = self.submission.terms.checkpoints_dir.clone();

@@ -4,16 +4,21 @@
 //! and performs the actions. The services and [`CoordinatorHandle`] only send events to the driver. The coordinator is
 //! never on the data path.
 
+mod attendance;
 mod clock;
 mod config;
 mod data_source;
 mod driver;
 pub mod engine;
 mod handle;
+mod happening;
 mod job_io;
 mod ledger_thread;
 mod notices;
+mod queue;
+mod reception;
 mod recipe_data;
+mod records;
 mod rpc;
 mod server;
 mod term;
@@ -26,7 +31,10 @@ pub use engine::{
     StepTiming, SubmitRefusal, WaitReason, WorkerName,
 };
 pub use handle::{CoordinatorHandle, JobHandle, RunningCoordinator};
+pub use happening::{Happening, Level};
 pub use notices::Notices;
+pub use queue::{Attend, Attendant, Preflight, Queue, StartFrom};
 pub use recipe_data::RecipeData;
+pub use records::RecordsError;
 pub use server::Coordinator;
 pub use view::{JobPhase, JobView, WorkerView};

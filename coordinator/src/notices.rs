@@ -1,10 +1,11 @@
 //! What a job's people are told, on its way to those who follow it.
 
-use tokio::sync::{mpsc, watch};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::engine::Notice;
-use crate::view::JobView;
+use crate::engine::{JobOutcome, Notice};
 
 /// Notices that a slow listener may lag behind. They take memory only as they pile up.
 const NOTICES: usize = 4096;
@@ -13,7 +14,7 @@ const NOTICES: usize = 4096;
 #[derive(Debug)]
 pub struct Notices {
     notices: mpsc::Receiver<Notice>,
-    view: watch::Receiver<JobView>,
+    outcome: Arc<OnceLock<JobOutcome>>,
     ended: bool,
 }
 
@@ -22,15 +23,22 @@ impl Notices {
     ///
     /// A listener that lags thousands of notices behind loses some, but never the last one.
     pub async fn next(&mut self) -> Option<Notice> {
-        if self.ended {
-            return None;
+        let next = self.notices.recv().await;
+        self.or_end(next)
+    }
+
+    /// As [`next`](Self::next), on a thread that may block.
+    pub(crate) fn next_blocking(&mut self) -> Option<Notice> {
+        let next = self.notices.blocking_recv();
+        self.or_end(next)
+    }
+
+    fn or_end(&mut self, next: Option<Notice>) -> Option<Notice> {
+        if next.is_some() || self.ended {
+            return next;
         }
-        let next = match self.notices.recv().await {
-            Some(notice) => Some(notice),
-            None => self.view.borrow().outcome.clone().map(Notice::Ended),
-        };
-        self.ended = matches!(next, None | Some(Notice::Ended(_)));
-        next
+        self.ended = true;
+        self.outcome.get().cloned().map(Notice::Ended)
     }
 }
 
@@ -38,24 +46,31 @@ impl Notices {
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
     all: Vec<mpsc::Sender<Notice>>,
+    outcome: Arc<OnceLock<JobOutcome>>,
     lost: u64,
 }
 
 impl Followers {
     /// One more, who is told what comes from now on.
-    pub(crate) fn add(&mut self, view: watch::Receiver<JobView>) -> Notices {
+    pub(crate) fn add(&mut self) -> Notices {
         let (sender, notices) = mpsc::channel(NOTICES);
         self.all.push(sender);
         Notices {
             notices,
-            view,
+            outcome: self.outcome.clone(),
             ended: false,
         }
     }
 
-    /// Tells everyone who still listens.
+    /// Tells everyone who still listens. Nothing comes after the end.
     pub(crate) fn tell(&mut self, notice: &Notice) {
-        let Self { all, lost } = self;
+        if let Notice::Ended(outcome) = notice {
+            // A job ends once.
+            let _ = self.outcome.set(outcome.clone());
+            self.all.clear();
+            return;
+        }
+        let Self { all, lost, .. } = self;
         all.retain(|follower| match follower.try_send(notice.clone()) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
@@ -73,21 +88,16 @@ impl Followers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::JobOutcome;
-    use crate::view::tests::view;
 
     #[tokio::test]
     async fn a_listener_that_lags_far_behind_still_hears_the_end() {
-        let job = watch::Sender::new(view("job-1"));
         let mut followers = Followers::default();
-        let mut notices = followers.add(job.subscribe());
+        let mut notices = followers.add();
         for _ in 0..=NOTICES {
             followers.tell(&Notice::Admitted);
         }
         let ended = Notice::Ended(JobOutcome::Cancelled { checkpoint: None });
         followers.tell(&ended);
-        job.send_modify(|view| view.told(&ended, 5_000));
-        drop(followers);
 
         let mut heard = Vec::new();
         while let Some(notice) = notices.next().await {

@@ -4,6 +4,8 @@
     reason = "this is the driver's side of the crate, not the engine"
 )]
 
+use std::path::PathBuf;
+
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
@@ -15,6 +17,9 @@ use weft_proto::v1::workers_server::WorkersServer;
 use crate::config::{BindError, CoordinatorConfig};
 use crate::driver::{Driver, INBOX};
 use crate::handle::{CoordinatorHandle, RunningCoordinator};
+use crate::job_io::Source;
+use crate::reception::Reception;
+use crate::records::{OpenRecords, RecordsError};
 use crate::rpc::{ControlService, WorkersService};
 use crate::term::next_term;
 
@@ -36,29 +41,51 @@ impl Coordinator {
             .await
             .map_err(unavailable)?;
         let addr = listener.local_addr().map_err(unavailable)?;
+        let records = match config.queue {
+            Some(_) => Some(open_records(config.state_dir.clone()).await?),
+            None => None,
+        };
         let term = next_term(&config.state_dir)?;
         let channel = mpsc::channel(INBOX);
         let inbox = channel.0.clone();
-        let (driver, published) = Driver::new(term, config.limits, config.data, channel);
+        let source = Source {
+            data: config.data,
+            attend: config.queue.as_ref().map(|queue| queue.attend.clone()),
+        };
+        let kept = records.as_ref().map(|open| open.records.clone());
+        let (driver, published) = Driver::new(term, config.limits, (source, kept.clone()), channel);
+        let reception = config.queue.zip(kept.clone());
         let handle = CoordinatorHandle {
             inbox,
             published,
             term,
+            records: kept,
+            reception: reception.map(|(queue, records)| Reception::new(queue, records)),
         };
         let (stopped, stop) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, handle.clone(), stop));
         let driver = tokio::spawn(async move {
             driver.run().await;
             drop(stopped);
         });
+        // Before anyone is served: workers that come back find their jobs, and people all of them.
+        if let Some(reception) = &handle.reception {
+            reception.resume(&handle).await?;
+        }
+        let server = tokio::spawn(serve(listener, handle.clone(), stop));
         info!(%addr, %term, "coordinator listens");
         Ok(RunningCoordinator {
             addr,
             handle,
             driver,
             server,
+            records,
         })
     }
+}
+
+async fn open_records(state_dir: PathBuf) -> Result<OpenRecords, RecordsError> {
+    let opened = tokio::task::spawn_blocking(move || OpenRecords::open(&state_dir)).await;
+    opened.unwrap_or(Err(RecordsError::Late))
 }
 
 /// Serves until the driver has stopped. Connections are not asked for signs of life: workers send heartbeats, and the

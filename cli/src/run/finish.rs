@@ -78,7 +78,7 @@ fn exit_of(reason: &FailReason) -> Exit {
         FailReason::WorkerFailed { kind, .. } | FailReason::Checkpoint { kind, .. } => {
             exit_of_kind(*kind)
         }
-        FailReason::Ledger { .. } => Exit::Environment,
+        FailReason::Ledger { .. } | FailReason::Results { .. } => Exit::Environment,
         FailReason::NotEnoughWorkers { .. }
         | FailReason::Superseded { .. }
         | FailReason::Unreachable { .. }

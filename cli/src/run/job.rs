@@ -122,6 +122,7 @@ impl Job {
             listen: self.place.listen,
             state_dir: self.ready.folder.coordinator(),
             data: Arc::new(PreparedData::of(&self.ready.preflight.prepared).map_err(environment)?),
+            queue: None,
             limits: match self.place.embedded_threads {
                 Some(_) => Limits {
                     save_again_within: SAVE_AGAIN_WITHIN,
@@ -155,6 +156,7 @@ impl Job {
         };
         JobSpec {
             id: resumed.or(former).unwrap_or_else(JobId::generate),
+            name: String::new(),
             recipe: preflight.recipe.clone(),
             priority: 0,
             workers: self.ready.workers,

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Instant;
 
 use weft_common::storage::write_atomic;
-use weft_common::wire::{MemoryReport, Update};
-use weft_coordinator::{EpochReport, Notice, StepReport};
+use weft_common::wire::MemoryReport;
+use weft_coordinator::{EpochReport, Happening, Notice, StepReport};
 
 use crate::output::banner::Banner;
 use crate::output::folder::OutputFolder;
@@ -64,35 +64,22 @@ impl Observer {
         }
         match notice {
             Notice::EpochFormed(epoch) if self.progress.is_none() => self.begin(epoch, resident),
-            Notice::EpochFormed(epoch) => {
-                let (number, world) = (epoch.epoch, epoch.members.len());
-                self.say(&format!(
-                    "epoch {number}: {world} workers, step {} goes on",
-                    epoch.step.next()
-                ));
-            }
-            Notice::MemberLost(incident) => self.say(&incident.to_string()),
-            Notice::RolledBack { from, to } => {
-                self.say(&format!(
-                    "warning: no worker holds the state after step {from} any more; back to the checkpoint after step {to}"
-                ));
+            Notice::RolledBack { to, .. } => {
+                self.say_of(notice);
                 let path = self.folder.metrics();
                 return self.metrics.rewind(&path, to.0);
             }
-            Notice::StepCommitted(step) => return self.step(step),
+            Notice::StepCommitted(step) => {
+                self.say_of(notice);
+                return self.step(step);
+            }
             // This run's own workers are on their way already.
             Notice::Waiting(_) if resident.is_some() => {}
-            Notice::Waiting(reason) => self.say(&format!("waiting: {reason}")),
-            Notice::CheckpointFailed {
-                checkpoint,
-                message,
-            } => {
-                let step = checkpoint.next_step;
-                self.say(&format!(
-                    "warning: no checkpoint after step {step}: {message}; training goes on"
-                ));
-            }
-            Notice::Draining(reason) => self.say(&format!("stopping: {reason}")),
+            Notice::EpochFormed(_)
+            | Notice::MemberLost(_)
+            | Notice::Waiting(_)
+            | Notice::CheckpointFailed { .. }
+            | Notice::Draining(_) => self.say_of(notice),
             Notice::Ended(_) => {
                 if let Some(progress) = &self.progress {
                     progress.finish();
@@ -105,6 +92,12 @@ impl Observer {
             | Notice::CheckpointSaved { .. } => {}
         }
         Ok(())
+    }
+
+    fn say_of(&self, notice: &Notice) {
+        if let Some(happening) = Happening::of(notice) {
+            self.say(&happening.line());
+        }
     }
 
     /// Prints a line between, and never through, what else is shown.
@@ -172,11 +165,6 @@ impl Observer {
             memory_bytes: self.peak_bytes,
             workers: report.world,
         };
-        if report.update == Update::Skip {
-            self.say(&format!(
-                "warning: step {step} had a gradient that is not finite and changed nothing"
-            ));
-        }
         if let Some(progress) = &self.progress {
             progress.step(&record);
         }

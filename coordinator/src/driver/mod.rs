@@ -7,6 +7,7 @@
 mod log;
 mod perform;
 mod published;
+mod record;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -22,10 +23,10 @@ use weft_common::wire::{Attach, Command, Hello, Refusal, Welcome};
 
 pub(crate) use published::Published;
 
-use crate::data_source::DataSource;
-use crate::engine::{Action, Engine, Event, Job, Limits, SubmitRefusal};
-use crate::job_io::{JobIo, Ready, Submission, Unready};
+use crate::engine::{Action, Engine, Event, Job, JobOutcome, Limits, Notice, SubmitRefusal};
+use crate::job_io::{JobIo, Ready, Source, Submission, Unready};
 use crate::notices::Notices;
+use crate::records::Records;
 use crate::view::{JobView, WorkerView};
 
 /// Messages that may wait for the driver: a few from each of as many workers as one coordinator is built for.
@@ -37,6 +38,9 @@ pub(crate) const OUTBOX: usize = 64;
 
 /// Fine enough that a silent worker is noticed within a tenth of a second of its deadline.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long a coordinator that ends waits for the results of its jobs: copies of what is on its disk already.
+const RESULTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What reaches the driver.
 #[derive(Debug)]
@@ -66,6 +70,13 @@ pub(crate) enum Message {
         submission: u64,
         ready: Box<Result<Ready, Unready>>,
     },
+    /// A job that is over has left its results, or could not.
+    Attended {
+        job: JobId,
+        /// Which submission of that job.
+        submission: u64,
+        outcome: Box<JobOutcome>,
+    },
 }
 
 /// Who submitted.
@@ -85,13 +96,16 @@ pub(crate) struct Driver {
     /// For what the driver starts itself.
     sender: mpsc::Sender<Message>,
     sessions: HashMap<WorkerId, Session>,
-    data: Arc<dyn DataSource>,
+    source: Source,
     term: Term,
+    records: Option<Records>,
     /// Those that are not over.
     jobs: BTreeMap<JobId, JobIo>,
     submissions: u64,
     published: Published,
     workers: watch::Sender<Arc<[WorkerView]>>,
+    /// Since when the engine has nothing left to do.
+    idle: Option<Instant>,
     started: Instant,
     ticks: Interval,
 }
@@ -121,7 +135,7 @@ impl Driver {
     pub(crate) fn new(
         term: Term,
         limits: Limits,
-        data: Arc<dyn DataSource>,
+        (source, records): (Source, Option<Records>),
         channel: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
     ) -> (Self, Published) {
         let (workers, workers_seen) = watch::channel(Arc::from(Vec::new()));
@@ -133,12 +147,14 @@ impl Driver {
             sender: channel.0,
             inbox: channel.1,
             sessions: HashMap::new(),
-            data,
+            source,
             term,
+            records,
             jobs: BTreeMap::new(),
             submissions: 0,
             published: published.clone(),
             workers,
+            idle: None,
             started: Instant::now(),
             ticks,
         };
@@ -150,10 +166,18 @@ impl Driver {
         loop {
             let message = self.select().await;
             if self.apply(message) == Flow::Stop {
+                self.idle.get_or_insert_with(Instant::now);
+            }
+            if self.idle.is_some_and(|since| self.is_done(since)) {
                 info!("coordinator stopped");
                 return;
             }
         }
+    }
+
+    /// Whether the results of all jobs are there, or take too long.
+    fn is_done(&self, idle: Instant) -> bool {
+        self.jobs.is_empty() || idle.elapsed() >= RESULTS_WITHIN
     }
 
     /// Time comes first, so that a flood of messages cannot hide a silent worker.
@@ -183,6 +207,11 @@ impl Driver {
                 Some(event) => (event, Owed::Nothing),
                 None => return Flow::Continue,
             },
+            Message::Attended {
+                job,
+                submission,
+                outcome,
+            } => return self.attended(&job, submission, *outcome),
         };
         self.feed(event, &mut owed)
     }
@@ -206,6 +235,11 @@ impl Driver {
 
     fn submit(&mut self, job: Submission, reply: SubmitReply) -> Flow {
         let (id, terms) = (job.terms.id.clone(), job.terms.clone());
+        if self.jobs.get(&id).is_some_and(JobIo::is_ending) {
+            // To the engine it is over, but its results are still being written.
+            let _ = reply.send(Err(SubmitRefusal::Busy { active: id }));
+            return Flow::Continue;
+        }
         if !self.jobs.contains_key(&id) {
             self.submissions += 1;
             let io = JobIo::new(job, self.submissions);
@@ -228,10 +262,21 @@ impl Driver {
         own.then(|| io.begin(ready, self.sender.clone()))
     }
 
+    /// The results of a job are there: now it is over for everyone.
+    fn attended(&mut self, job: &JobId, submission: u64, outcome: JobOutcome) -> Flow {
+        if self.jobs.get(job).is_some_and(|io| io.number == submission) {
+            let ended = Notice::Ended(outcome);
+            self.ended(job, &ended);
+            self.publish(job);
+        }
+        Flow::Continue
+    }
+
     fn feed(&mut self, event: Event, owed: &mut Owed) -> Flow {
         let now = Timestamp::after_start(self.started.elapsed());
         let mut told = BTreeSet::new();
-        if let Event::ScaleRequested { job, .. } = &event {
+        if let Event::ScaleRequested { job, workers } = &event {
+            self.record_scaled(job, *workers);
             told.insert(job.clone());
         }
         let actions = self.engine.step(event, now);
@@ -264,7 +309,9 @@ impl Driver {
         if let Some(known) = self.engine.job(job) {
             io.view.send_modify(|view| view.stands(known));
         }
-        if io.view.borrow().phase.is_over() {
+        let over = io.view.borrow().phase.is_over();
+        self.record_standing(job);
+        if over {
             self.jobs.remove(job);
             self.published.closed(job.clone());
         }

@@ -9,6 +9,7 @@ use super::log::log;
 use super::{Driver, Flow, Message, Owed, SubmitReply, Taken};
 use crate::clock::unix_ms;
 use crate::engine::{Action, Event, Notice, SubmitRefusal};
+use crate::job_io::JobIo;
 
 impl Driver {
     pub(super) fn perform(&mut self, action: Action, owed: &mut Owed) -> Flow {
@@ -29,7 +30,7 @@ impl Driver {
             }
             Action::PrepareData(job) => {
                 if let Some(io) = self.jobs.get(&job) {
-                    io.prepare(self.term, self.data.clone(), self.sender.clone());
+                    io.prepare(self.term, self.source.clone(), self.sender.clone());
                 }
             }
             Action::Send { to, command } => self.send(to, command),
@@ -99,18 +100,29 @@ impl Driver {
             self.published.refused(job);
         }
         let answer = answer.and_then(|()| match self.jobs.get_mut(job) {
-            Some(io) => {
-                let view = io.view.subscribe();
-                let notices = io.followers.add(view.clone());
-                Ok(Taken { notices, view })
-            }
+            Some(io) => Ok(Taken {
+                notices: io.followers.add(),
+                view: io.view.subscribe(),
+            }),
             None => Err(SubmitRefusal::ShuttingDown),
         });
+        if let (Ok(_), Some(io)) = (&answer, self.jobs.get(job)) {
+            self.record_submitted(io);
+        }
         let _ = reply.send(answer);
     }
 
     fn notify(&mut self, job: Option<&JobId>, notice: &Notice) {
         log(job, notice);
+        if let (Some(job), Notice::Ended(_)) = (job, notice) {
+            let attended = self.jobs.get_mut(job).is_some_and(JobIo::leave_results);
+            return if attended {
+                self.tell(job, notice);
+            } else {
+                self.ended(job, notice);
+            };
+        }
+        self.record(job, notice);
         let Some(io) = job.and_then(|job| self.jobs.get_mut(job)) else {
             // What concerns all is told to those who follow any job.
             for io in self.jobs.values_mut() {
@@ -120,9 +132,15 @@ impl Driver {
         };
         io.view.send_modify(|view| view.told(notice, unix_ms()));
         match notice {
-            Notice::Planned { dataset, .. } => self.published.prepared(io.id(), dataset),
+            Notice::Planned {
+                dataset,
+                steps_per_epoch,
+                ..
+            } => {
+                io.steps_per_epoch = *steps_per_epoch;
+                self.published.prepared(io.id(), dataset);
+            }
             Notice::CheckpointSaved { .. } => io.retain(),
-            Notice::Ended(_) => io.ledger = None,
             Notice::Admitted
             | Notice::WorkerJoined(_)
             | Notice::WorkerGone { .. }
@@ -132,9 +150,26 @@ impl Driver {
             | Notice::RolledBack { .. }
             | Notice::StepCommitted(_)
             | Notice::CheckpointFailed { .. }
-            | Notice::Draining(_) => {}
+            | Notice::Draining(_)
+            | Notice::Ended(_) => {}
         }
         io.followers.tell(notice);
+    }
+
+    /// A job is over, and what it leaves is there.
+    pub(super) fn ended(&mut self, job: &JobId, ended: &Notice) {
+        self.record(Some(job), ended);
+        if let Some(io) = self.jobs.get_mut(job) {
+            io.ledger = None;
+            io.view.send_modify(|view| view.told(ended, unix_ms()));
+        }
+        self.tell(job, ended);
+    }
+
+    fn tell(&mut self, job: &JobId, notice: &Notice) {
+        if let Some(io) = self.jobs.get_mut(job) {
+            io.followers.tell(notice);
+        }
     }
 
     /// Feeds an event that an action led to, after those that wait already.

@@ -1,6 +1,7 @@
 //! What others may look at without asking the driver.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
@@ -55,6 +56,17 @@ impl Published {
             .values()
             .map(|view| view.borrow().clone())
             .collect()
+    }
+
+    /// The job that is not over and uses an output folder.
+    pub(crate) fn user_of(&self, output: &Path) -> Option<JobId> {
+        let jobs = read(&self.jobs);
+        let uses = |view: &watch::Receiver<JobView>| {
+            let view = view.borrow();
+            !view.phase.is_over() && view.output_dir == output
+        };
+        let user = jobs.all.iter().find(|(_, view)| uses(view));
+        user.map(|(id, _)| id.clone())
     }
 
     /// A prepared dataset of a job that is remembered.

@@ -232,6 +232,12 @@ pub enum FailReason {
         /// What failed, the values, the remedy.
         message: String,
     },
+    /// Every step is committed, and the results could not be written.
+    #[error("the results could not be written: {message}")]
+    Results {
+        /// What failed, the values, the remedy.
+        message: String,
+    },
 }
 
 fn names(odd: &[WorkerName]) -> String {

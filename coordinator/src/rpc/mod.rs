@@ -17,3 +17,11 @@ use tonic::Status;
 fn stopped() -> Status {
     Status::unavailable("the coordinator is shutting down")
 }
+
+/// Does what blocks its thread on one of those that may be blocked.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Status::internal(format!("a query ended early: {error}")))
+}

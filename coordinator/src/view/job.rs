@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use weft_common::id::JobId;
 use weft_proto::v1;
 
+use crate::config::JobSpec;
 use crate::engine::{
     Job, JobOutcome, JobState, JobTerms, Needs, Notice, Run, StepReport, WaitReason,
 };
@@ -42,6 +44,8 @@ pub struct JobView {
     pub waits: Option<String>,
     /// Where its results go, on the coordinator's host.
     pub output_dir: PathBuf,
+    /// Steps between two lines of progress.
+    pub logging_steps: u64,
     /// When it was handed in, in milliseconds since 1970.
     pub submitted_unix_ms: i64,
     /// When its turn came.
@@ -56,8 +60,19 @@ pub struct JobView {
     pub incidents: u32,
 }
 
+/// What a later coordinator should find in the records, but for what changes with every step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    over: bool,
+    workers: u32,
+    total_steps: u64,
+    started_unix_ms: Option<i64>,
+    incidents: u32,
+}
+
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobPhase {
     /// It waits for its turn.
     Queued,
@@ -89,6 +104,35 @@ impl JobPhase {
         }
     }
 
+    /// As it is called in the records.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Preparing => "preparing",
+            Self::Forming => "forming",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The phase of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Queued,
+            Self::Preparing,
+            Self::Forming,
+            Self::Running,
+            Self::Draining,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Cancelled,
+        ];
+        all.into_iter().find(|phase| phase.name() == name)
+    }
+
     fn of(outcome: &JobOutcome) -> Self {
         match outcome {
             JobOutcome::Succeeded { .. } => Self::Succeeded,
@@ -100,23 +144,25 @@ impl JobPhase {
 
 impl JobView {
     /// A job that was handed in at `unix_ms` and waits for its turn.
-    pub(crate) fn submitted(terms: &JobTerms, output_dir: PathBuf, unix_ms: i64) -> Self {
+    pub(crate) fn submitted(spec: &JobSpec, unix_ms: i64) -> Self {
+        let bounds = spec.recipe.worker_bounds();
         Self {
-            id: terms.id.clone(),
-            name: String::new(),
+            id: spec.id.clone(),
+            name: spec.name.clone(),
             phase: JobPhase::Queued,
             outcome: None,
             detail: String::new(),
-            committed_steps: terms.start().0,
+            committed_steps: spec.resume.as_ref().map_or(0, |from| from.next_step.0),
             total_steps: 0,
             members: 0,
-            workers: terms.workers,
-            min_workers: terms.min_workers,
-            max_workers: terms.max_workers,
-            priority: terms.priority,
-            needs: terms.needs.clone(),
-            waits: Some(waits_for_its_turn(terms)),
-            output_dir,
+            workers: spec.workers,
+            min_workers: *bounds.start(),
+            max_workers: *bounds.end(),
+            priority: spec.priority,
+            needs: spec.needs.clone(),
+            waits: Some(waits_for_its_turn(*bounds.start())),
+            output_dir: spec.output_dir.clone(),
+            logging_steps: spec.recipe.training.logging_steps,
             submitted_unix_ms: unix_ms,
             started_unix_ms: None,
             ended_unix_ms: None,
@@ -126,13 +172,40 @@ impl JobView {
         }
     }
 
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            over: self.phase.is_over(),
+            workers: self.workers,
+            total_steps: self.total_steps,
+            started_unix_ms: self.started_unix_ms,
+            incidents: self.incidents,
+        }
+    }
+
+    /// A job that cannot be handed in again, and is over.
+    pub(crate) fn given_up(self, reason: &str, unix_ms: i64) -> Self {
+        Self {
+            phase: JobPhase::Failed,
+            detail: format!("failed: it could not be handed in again: {reason}"),
+            ended_unix_ms: Some(unix_ms),
+            ..self
+        }
+    }
+
+    /// It is over but for its results.
+    pub(crate) fn ending(&mut self) {
+        self.phase = JobPhase::Draining;
+        self.members = 0;
+        self.waits = None;
+    }
+
     /// Takes in how the job stands. How it ended is told by a notice.
     pub(crate) fn stands(&mut self, job: &Job) {
         self.workers = job.terms.workers;
         match &job.state {
             JobState::Queued => {
                 self.phase = JobPhase::Queued;
-                self.waits = Some(waits_for_its_turn(&job.terms));
+                self.waits = Some(waits_for_its_turn(job.terms.min_workers));
             }
             JobState::Preparing => {
                 self.phase = JobPhase::Preparing;
@@ -198,8 +271,8 @@ impl JobView {
     }
 }
 
-fn waits_for_its_turn(terms: &JobTerms) -> String {
-    let needed = terms.min_workers.max(1);
+fn waits_for_its_turn(min_workers: u32) -> String {
+    let needed = min_workers.max(1);
     WaitReason::Turn { needed }.to_string()
 }
 
@@ -240,6 +313,7 @@ impl From<JobView> for v1::Job {
             loss: view.loss,
             tokens_per_second: view.tokens_per_second,
             incidents: view.incidents,
+            logging_steps: view.logging_steps,
             worker_memory_bytes: view.needs.memory_bytes,
             worker_labels: view.needs.labels.into_iter().collect(),
         }
@@ -268,6 +342,7 @@ pub(crate) mod tests {
             needs: Needs::default(),
             waits: None,
             output_dir: PathBuf::from("/out").join(id),
+            logging_steps: 1,
             submitted_unix_ms: 1_000,
             started_unix_ms: None,
             ended_unix_ms: None,

@@ -3,6 +3,7 @@
 mod job;
 mod worker;
 
+pub(crate) use job::Standing;
 pub use job::{JobPhase, JobView};
 pub use worker::WorkerView;
 

@@ -77,6 +77,7 @@ async fn measure(workers: u32, steps: u64) {
             dir: dir.path().to_owned(),
             number: workers as usize * 4,
         }),
+        queue: None,
         limits: Limits::default(),
     })
     .await
@@ -84,6 +85,7 @@ async fn measure(workers: u32, steps: u64) {
     let mut sessions = spawn_sessions(&format!("http://{}", coordinator.addr), workers);
     let spec = JobSpec {
         id: JobId::generate(),
+        name: String::new(),
         recipe: recipe(workers, steps),
         workers,
         priority: 0,

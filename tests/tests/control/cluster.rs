@@ -123,6 +123,7 @@ impl Cluster {
     pub(crate) fn spec(&self, recipe: Recipe) -> JobSpec {
         JobSpec {
             id: JobId::generate(),
+            name: String::new(),
             recipe,
             workers: u32::try_from(self.workers.len()).unwrap(),
             priority: 0,
@@ -160,6 +161,7 @@ pub(crate) fn config(dir: &Path) -> CoordinatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         state_dir: dir.join("state"),
         data: Arc::new(FakeData(dir.join("data"))),
+        queue: None,
         limits: Limits {
             save_again_within: Duration::ZERO,
             ..Limits::default()
