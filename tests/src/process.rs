@@ -96,14 +96,36 @@ impl Weft {
     /// `weft` with `arguments`, caching below `cache`, without colours or a terminal.
     pub fn new<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(cache: &Path, arguments: I) -> Self {
         let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::of(command, cache)
+    }
+
+    fn of(mut command: Command, cache: &Path) -> Self {
         command
-            .args(arguments)
             .env("WEFT_CACHE", cache)
             .env_remove("WEFT_LOG")
+            .env_remove("WEFT_COORDINATOR")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         Self(command)
+    }
+
+    /// As [`new`](Self::new), from a command line that a shell takes apart: `weft run recipe.yaml --set "a=$PWD/b"`.
+    ///
+    /// # Panics
+    /// The search path is none.
+    #[must_use]
+    pub fn in_shell(cache: &Path, command: &str) -> Self {
+        let folder = binary().parent().map(Path::to_owned);
+        let known = std::env::var_os("PATH").unwrap_or_default();
+        let search = folder.into_iter().chain(std::env::split_paths(&known));
+        let search = std::env::join_paths(search).expect("no folder of it has a colon");
+        // The process is then weft itself and no shell, so that it can be ended.
+        let line = format!("exec {command}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).env("PATH", search);
+        Self::of(shell, cache)
     }
 
     /// Appends arguments.
@@ -176,17 +198,20 @@ impl Weft {
     pub fn start(mut self) -> Running {
         let mut child = self.0.spawn().expect("the binary was just built");
         let (sender, lines) = mpsc::channel();
-        let streams: [Option<Box<dyn Read + Send>>; 2] = [
-            child.stdout.take().map(|stream| Box::new(stream) as _),
-            child.stderr.take().map(|stream| Box::new(stream) as _),
-        ];
-        for stream in streams.into_iter().flatten() {
+        let stdout = child.stdout.take().map(|stream| Box::new(stream) as _);
+        let stderr = child.stderr.take().map(|stream| Box::new(stream) as _);
+        let streams: [(Option<Box<dyn Read + Send>>, bool); 2] = [(stdout, true), (stderr, false)];
+        for (stream, printed) in streams {
+            let Some(stream) = stream else {
+                continue;
+            };
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     let line = Line {
                         at: Instant::now(),
                         text: line,
+                        printed,
                     };
                     if sender.send(line).is_err() {
                         return;
@@ -198,6 +223,7 @@ impl Weft {
             child,
             lines,
             seen: Vec::new(),
+            printed: Vec::new(),
         }
     }
 
@@ -214,6 +240,7 @@ pub struct Running {
     child: Child,
     lines: Receiver<Line>,
     seen: Vec<String>,
+    printed: Vec<String>,
 }
 
 /// A line that a process said.
@@ -223,6 +250,8 @@ pub struct Line {
     pub at: Instant,
     /// Without its end.
     pub text: String,
+    /// Whether on standard output.
+    pub printed: bool,
 }
 
 impl Running {
@@ -252,7 +281,7 @@ impl Running {
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
             {
                 Ok(line) => {
-                    self.seen.push(line.text.clone());
+                    self.note(&line);
                     if line.text.contains(text) {
                         return line;
                     }
@@ -267,9 +296,17 @@ impl Running {
 
     /// All that it has said up to now.
     pub fn said(&mut self) -> &[String] {
-        self.seen
-            .extend(self.lines.try_iter().map(|line| line.text));
+        while let Ok(line) = self.lines.try_recv() {
+            self.note(&line);
+        }
         &self.seen
+    }
+
+    fn note(&mut self, line: &Line) {
+        self.seen.push(line.text.clone());
+        if line.printed {
+            self.printed.push(line.text.clone());
+        }
     }
 
     /// Whether it has not ended.
@@ -319,6 +356,7 @@ impl Running {
         Finished {
             code: self.exit_code(),
             text: self.seen.join("\n"),
+            printed: self.printed.join("\n"),
         }
     }
 
@@ -343,7 +381,7 @@ impl Running {
                 .lines
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
             {
-                Ok(line) => self.seen.push(line.text),
+                Ok(line) => self.note(&line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     panic!("weft hangs after saying:\n{}", self.seen.join("\n"))
@@ -367,6 +405,8 @@ pub struct Finished {
     pub code: Option<i32>,
     /// Everything it said on both streams.
     pub text: String,
+    /// What it said on standard output.
+    pub printed: String,
 }
 
 impl Finished {

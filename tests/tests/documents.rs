@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weft_tests::process::Weft;
+use weft_tests::process::{Running, Weft};
 use weft_tests::quickstart::Quickstart;
 use weft_tests::repository;
 
@@ -47,26 +47,11 @@ fn commands(document: &Path) -> Vec<String> {
     commands
 }
 
-/// The arguments of `weft`, whichever way the command starts it.
-fn weft_arguments(command: &str) -> Option<Vec<String>> {
+/// A command of `weft`, whichever way it starts it, as a shell takes it.
+fn weft_command(command: &str) -> Option<String> {
     let starts = ["cargo run --release -- ", "weft "];
-    starts
-        .iter()
-        .find_map(|start| command.strip_prefix(start))
-        .map(words)
-}
-
-/// Splits at spaces outside of double quotes.
-fn words(command: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (index, part) in command.split('"').enumerate() {
-        if index % 2 == 1 {
-            words.push(part.to_owned());
-        } else {
-            words.extend(part.split_whitespace().map(str::to_owned));
-        }
-    }
-    words
+    let rest = starts.iter().find_map(|start| command.strip_prefix(start));
+    rest.map(|rest| format!("weft {rest}"))
 }
 
 #[test]
@@ -78,6 +63,7 @@ fn every_command_in_the_documents_works() {
     std::os::unix::fs::symlink(repository().join("examples"), folder.join("examples")).unwrap();
     let mut run = 0;
     for document in documents() {
+        let mut shell = Shell::new(&quickstart, &folder);
         for command in commands(&document) {
             if NOT_RUN_HERE
                 .iter()
@@ -85,11 +71,10 @@ fn every_command_in_the_documents_works() {
             {
                 continue;
             }
-            let arguments = weft_arguments(&command);
-            let arguments = arguments.unwrap_or_else(|| {
+            let weft = weft_command(&command).unwrap_or_else(|| {
                 panic!("{}: `{command}` is not a weft command", document.display())
             });
-            run_documented(&quickstart, &folder, &arguments, &document);
+            shell.run(&weft, &document);
             run += 1;
         }
     }
@@ -99,26 +84,73 @@ fn every_command_in_the_documents_works() {
     );
 }
 
-fn run_documented(quickstart: &Quickstart, folder: &Path, arguments: &[String], document: &Path) {
-    let storage = format!("file://{}", quickstart.folder().join("storage").display());
-    let arguments: Vec<String> = arguments
-        .iter()
-        .map(|argument| argument.replace("file:///tmp/weft-storage", &storage))
-        .collect();
-    let mut weft = Weft::new(&quickstart.folder().join("cache"), &arguments).in_folder(folder);
-    if arguments[0] == "run" {
-        weft = weft.args(["--set", "training.max_steps=4"]);
-        if !arguments.iter().any(|argument| argument == "--resume") {
-            weft = weft.args(["--overwrite"]);
+/// The shell that the commands of one document are typed into.
+struct Shell<'a> {
+    quickstart: &'a Quickstart,
+    folder: &'a Path,
+    /// What a `&` left running; the coordinators first.
+    background: Vec<Running>,
+    /// Of the coordinator that was started here.
+    coordinator: Option<String>,
+}
+
+impl<'a> Shell<'a> {
+    fn new(quickstart: &'a Quickstart, folder: &'a Path) -> Self {
+        Self {
+            quickstart,
+            folder,
+            background: Vec::new(),
+            coordinator: None,
         }
     }
-    let finished = weft.finish();
-    assert_eq!(
-        finished.code,
-        Some(0),
-        "{}: weft {}:\n{}",
-        document.display(),
-        arguments.join(" "),
-        finished.text
-    );
+
+    fn weft(&self, command: &str) -> Weft {
+        let weft = Weft::in_shell(&self.quickstart.folder().join("cache"), command);
+        let weft = weft.in_folder(self.folder);
+        match &self.coordinator {
+            Some(url) => weft.env("WEFT_COORDINATOR", url),
+            None => weft,
+        }
+    }
+
+    fn run(&mut self, command: &str, document: &Path) {
+        if let Some(command) = command.strip_suffix('&') {
+            return self.start(command);
+        }
+        let trains = ["weft run", "weft submit"]
+            .iter()
+            .any(|start| command.starts_with(start));
+        let shortened = if trains {
+            "--set training.max_steps=4"
+        } else {
+            ""
+        };
+        let again = command.starts_with("weft run") && !command.contains("--resume");
+        let overwrite = if again { "--overwrite" } else { "" };
+        let finished = self
+            .weft(&format!("{command} {shortened} {overwrite}"))
+            .finish();
+        assert_eq!(
+            finished.code,
+            Some(0),
+            "{}: {command}:\n{}",
+            document.display(),
+            finished.text
+        );
+    }
+
+    /// Leaves a command running until the end of the document.
+    fn start(&mut self, command: &str) {
+        if !command.starts_with("weft coordinator") {
+            self.background.push(self.weft(command).start());
+            return;
+        }
+        // The documented port may be in use.
+        let mut coordinator = self
+            .weft(&format!("{command} --listen 127.0.0.1:0"))
+            .start();
+        let line = coordinator.wait_for("listening on http://");
+        self.coordinator = line.rsplit(' ').next().map(str::to_owned);
+        self.background.push(coordinator);
+    }
 }
