@@ -14,11 +14,11 @@ pub(crate) enum Exit {
     Data = 11,
     /// The base model or adapter cannot be read or does not suit the recipe.
     Model = 12,
-    /// The machine refuses: folder, port, disk, memory.
+    /// The machine refuses: folder, port, disk, memory; or nobody answers at an address.
     Environment = 13,
     /// The job started and failed; the newest checkpoint is intact.
     Job = 20,
-    /// The coordinator refused this worker.
+    /// The coordinator refused this worker, or what it was asked for.
     Refused = 21,
     /// Stopped on request after writing a checkpoint; `--resume` goes on.
     Interrupted = 30,
@@ -26,7 +26,7 @@ pub(crate) enum Exit {
     Ledger = 40,
     /// Nothing speaks against the ledger of a run, but not all of it could be proven.
     Unproven = 41,
-    /// Stopped at once on a second request; `--resume` goes on from the last checkpoint.
+    /// Stopped at once on a second request; `--resume` goes on from the last checkpoint. Or no longer watching.
     Aborted = 130,
 }
 

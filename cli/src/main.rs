@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod client;
 mod coordinator;
 mod data;
 mod exit;
@@ -49,6 +50,24 @@ enum Command {
     Coordinator(coordinator::Args),
     /// Joins a coordinator and computes
     Worker(worker::Args),
+    /// Hands a job to a coordinator's queue
+    Submit(Box<client::submit::Args>),
+    /// Shows a coordinator's queue
+    Jobs(client::jobs::Args),
+    /// Tells how a job stands, why it waits, and what happened to it
+    Status(client::status::Args),
+    /// Follows a job to its end
+    Watch(client::watch::Args),
+    /// Prints what happened to a job, or the figures of its steps
+    Logs(client::logs::Args),
+    /// Gives a job another number of workers
+    Scale(client::scale::Args),
+    /// Ends a job after its step and a checkpoint
+    Cancel(client::cancel::Args),
+    /// Shows a coordinator's workers
+    Workers(client::workers::Args),
+    /// Lets a worker go without loss
+    Drain(client::drain::Args),
     /// Lets a base model, or an adapter on it, answer a prompt
     Generate(generate::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
@@ -67,6 +86,15 @@ impl Command {
             Self::Data(command) => data::run(&command),
             Self::Coordinator(args) => coordinator::run(&args),
             Self::Worker(args) => worker::run(&args),
+            Self::Submit(args) => client::submit::run(&args),
+            Self::Jobs(args) => client::jobs::run(&args),
+            Self::Status(args) => client::status::run(&args),
+            Self::Watch(args) => client::watch::run(&args),
+            Self::Logs(args) => client::logs::run(&args),
+            Self::Scale(args) => client::scale::run(&args),
+            Self::Cancel(args) => client::cancel::run(&args),
+            Self::Workers(args) => client::workers::run(&args),
+            Self::Drain(args) => client::drain::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::Schema(args) => schema::run(&args),

@@ -64,6 +64,12 @@ impl Preflight {
     }
 }
 
+/// Looks at what costs nothing to look at: the model's header, the tokenizer and its template.
+pub(crate) fn glance(recipe: &Recipe, problems: &mut Problems) {
+    inspect_model(recipe, problems);
+    problems.keep(Exit::Data, load_tokenizer(recipe));
+}
+
 /// The model's header, without its weights.
 fn inspect_model(recipe: &Recipe, problems: &mut Problems) -> Option<(Spec, AdapterLayout)> {
     let spec = problems.keep(Exit::Model, inspect(Path::new(&recipe.model.base_model)))?;

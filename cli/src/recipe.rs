@@ -29,6 +29,21 @@ impl RecipeArgs {
     }
 }
 
+/// How many workers start: as asked for, else the fewest that the recipe allows.
+pub(crate) fn worker_count(recipe: &Recipe, asked: Option<u32>) -> Result<u32, String> {
+    let bounds = recipe.worker_bounds();
+    let wanted = asked.unwrap_or(*bounds.start());
+    if bounds.contains(&wanted) {
+        return Ok(wanted);
+    }
+    Err(format!(
+        "--workers {wanted} lies outside resources.workers, {} to {}; choose a number within, or change \
+         resources.workers.min or resources.workers.max",
+        bounds.start(),
+        bounds.end()
+    ))
+}
+
 /// Where prepared datasets are kept between runs.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CacheArgs {

@@ -9,6 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use weft_worker::agent::{WorkerConfig, WorkerExit, run_worker};
 use weft_worker::train::session::engine_factory;
 
+use crate::client::{CoordinatorUrl, DEFAULT_URL};
 use crate::exit::{Exit, Failure};
 use crate::output::memory::Host;
 use crate::recipe::CacheArgs;
@@ -18,8 +19,8 @@ use crate::signals::StopSignals;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The coordinator, as in `http://10.0.0.1:7117`
-    #[arg(long, value_name = "URL", env = "WEFT_COORDINATOR")]
-    coordinator: String,
+    #[arg(long, value_name = "URL", env = "WEFT_COORDINATOR", default_value = DEFAULT_URL)]
+    coordinator: CoordinatorUrl,
     /// Compute threads [default: all cores]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -73,14 +74,14 @@ async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
     let s = if threads == 1 { "" } else { "s" };
     let device = format!("cpu ({threads} thread{s})");
     let config = WorkerConfig {
-        coordinator: args.coordinator.clone(),
+        coordinator: args.coordinator.to_string(),
         device: device.clone(),
         memory_bytes: Host::read().total_bytes,
         labels: args.label.iter().cloned().collect(),
         cache_dir: args.cache.folder(),
         listen_ip: args
             .listen_ip
-            .unwrap_or_else(|| listen_ip(&args.coordinator)),
+            .unwrap_or_else(|| listen_ip(args.coordinator.is_here())),
         connect_within: Duration::from_secs(args.connect_within),
         coordinator_grace: Duration::from_secs(args.coordinator_grace),
         stop: stop.clone(),
@@ -129,15 +130,9 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Peers of a coordinator on loopback are on this machine as well.
-fn listen_ip(coordinator: &str) -> IpAddr {
-    let host = coordinator
-        .rsplit_once("//")
-        .map_or(coordinator, |(_, rest)| rest);
-    let local = ["127.", "localhost", "[::1]"]
-        .iter()
-        .any(|start| host.starts_with(start));
-    if local {
+/// Peers of a coordinator on this machine are here as well.
+fn listen_ip(here: bool) -> IpAddr {
+    if here {
         Ipv4Addr::LOCALHOST.into()
     } else {
         Ipv4Addr::UNSPECIFIED.into()
@@ -149,16 +144,4 @@ fn end_with_stdin() {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     tracing::warn!("the process that started this worker is gone");
     std::process::exit(Exit::Aborted as i32);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_listens_beyond_this_machine_only_for_a_coordinator_beyond_it() {
-        assert!(listen_ip("http://127.0.0.1:7117").is_loopback());
-        assert!(listen_ip("http://localhost:7117").is_loopback());
-        assert!(listen_ip("http://10.0.0.1:7117").is_unspecified());
-    }
 }

@@ -43,6 +43,15 @@ fn every_subcommand_explains_itself() {
         "schema",
         "generate",
         "audit",
+        "submit",
+        "jobs",
+        "status",
+        "watch",
+        "logs",
+        "scale",
+        "cancel",
+        "workers",
+        "drain",
     ] {
         let mut arguments: Vec<&str> = subcommand.split(' ').collect();
         arguments.push("--help");

@@ -1,5 +1,6 @@
 //! Progress on the terminal: a bar with the time left, or plain lines where nobody watches.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::figures::clock;
 use super::metrics::StepRecord;
-use super::print;
+use super::print::{self, Listening};
+use crate::exit::Failure;
 
 /// Who reads what a run prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,23 @@ pub(crate) enum Audience {
     People,
     /// A program: one JSON object a line.
     Programs,
+}
+
+/// What is shown of one committed step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Shown {
+    /// Steps committed so far, this one included.
+    pub(crate) step: u64,
+    /// Passes over the data so far.
+    pub(crate) epoch: f64,
+    /// Mean loss of the step's supervised tokens.
+    pub(crate) loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub(crate) grad_norm: f64,
+    /// Learning rate that the step used.
+    pub(crate) learning_rate: f64,
+    /// Real tokens a second.
+    pub(crate) tokens_per_second: f64,
 }
 
 /// Where progress goes.
@@ -62,23 +81,37 @@ impl Progress {
         Self::Bar(bar)
     }
 
-    /// Shows one committed step.
+    /// Shows one committed step; the run that it belongs to goes on though nobody may read it.
     pub(crate) fn step(&self, record: &StepRecord) {
+        match self {
+            Self::Bar(_) | Self::Lines(_) => {
+                let _ = self.show(&Shown::from(record));
+            }
+            Self::Json => print::aside(serde_json::to_string(record).unwrap_or_default()),
+        }
+    }
+
+    /// Shows one committed step to people.
+    ///
+    /// # Errors
+    /// As [`print::line`].
+    pub(crate) fn show(&self, shown: &Shown) -> Result<Listening, Failure> {
         match self {
             Self::Bar(bar) => {
                 bar.set_message(format!(
                     "loss {:.4}  lr {:.2e}  {:.0} tok/s",
-                    record.loss, record.learning_rate, record.tokens_per_second
+                    shown.loss, shown.learning_rate, shown.tokens_per_second
                 ));
-                bar.set_position(record.step);
+                bar.set_position(shown.step);
             }
             Self::Lines(lines) => {
-                if record.step.is_multiple_of(lines.every) || record.step == lines.total {
-                    print::aside(lines.line(record, lines.start.elapsed()));
+                if shown.step.is_multiple_of(lines.every) || shown.step == lines.total {
+                    return print::line(lines.line(shown, lines.start.elapsed()));
                 }
             }
-            Self::Json => print::aside(serde_json::to_string(record).unwrap_or_default()),
+            Self::Json => {}
         }
+        Ok(Listening::Continue(()))
     }
 
     /// Prints a notice without tearing the bar.
@@ -98,21 +131,36 @@ impl Progress {
 }
 
 impl Lines {
-    fn line(&self, record: &StepRecord, elapsed: Duration) -> String {
-        let done = record.step.saturating_sub(self.first).max(1) as f64;
-        let left = self.total.saturating_sub(record.step) as f64;
+    fn line(&self, shown: &Shown, elapsed: Duration) -> String {
+        let done = shown.step.saturating_sub(self.first).max(1) as f64;
+        let left = self.total.saturating_sub(shown.step) as f64;
         let eta = elapsed.mul_f64(left / done);
-        format!(
-            "step {}/{}  epoch {:.2}  loss {:.4}  grad_norm {:.4}  lr {:.3e}  {:.0} tok/s  eta {}",
-            record.step,
-            self.total,
-            record.epoch,
-            record.loss,
-            record.grad_norm,
-            record.learning_rate,
-            record.tokens_per_second,
-            clock(eta)
+        let (step, total) = (shown.step, self.total);
+        format!("step {step}/{total}  {shown}  eta {}", clock(eta))
+    }
+}
+
+impl fmt::Display for Shown {
+    /// Without the step.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "epoch {:.2}  loss {:.4}  grad_norm {:.4}  lr {:.3e}  {:.0} tok/s",
+            self.epoch, self.loss, self.grad_norm, self.learning_rate, self.tokens_per_second
         )
+    }
+}
+
+impl From<&StepRecord> for Shown {
+    fn from(record: &StepRecord) -> Self {
+        Self {
+            step: record.step,
+            epoch: record.epoch,
+            loss: record.loss,
+            grad_norm: record.grad_norm,
+            learning_rate: record.learning_rate,
+            tokens_per_second: record.tokens_per_second,
+        }
     }
 }
 
@@ -129,7 +177,7 @@ mod tests {
             every: 1,
             start: Instant::now(),
         };
-        let text = lines.line(&sample(20, 1.25), Duration::from_secs(60));
+        let text = lines.line(&Shown::from(&sample(20, 1.25)), Duration::from_secs(60));
         assert!(text.starts_with("step 20/30 "), "{text}");
         assert!(text.contains("loss 1.2500"), "{text}");
         assert!(text.ends_with("eta 01:00"), "{text}");

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use rustix::fs::statvfs;
 use weft_common::checkpoint::{Checkpoint, newest_complete};
-use weft_common::recipe::Recipe;
 use weft_common::store::Store;
 
 use crate::exit::{Exit, Failure, Problems};
@@ -14,7 +13,7 @@ use crate::output::folder::{Existing, OutputFolder};
 use crate::output::print;
 use crate::output::progress::Audience;
 use crate::preflight::Preflight;
-use crate::recipe::{CacheArgs, RecipeArgs};
+use crate::recipe::{CacheArgs, RecipeArgs, worker_count};
 
 use super::shared;
 
@@ -84,7 +83,7 @@ impl RunArgs {
         let folder = OutputFolder::at(std::path::absolute(&output).unwrap_or(output));
         let mut problems = Problems::default();
         let workers = problems
-            .keep(Exit::Recipe, self.worker_count(&recipe))
+            .keep(Exit::Recipe, worker_count(&recipe, self.workers))
             .unwrap_or(1);
         problems.keep(Exit::Environment, folder.check(existing, &recipe));
         problems.keep(Exit::Environment, check_port(listen));
@@ -115,20 +114,6 @@ impl RunArgs {
             },
             cache,
         })
-    }
-
-    fn worker_count(&self, recipe: &Recipe) -> Result<u32, String> {
-        let bounds = recipe.worker_bounds();
-        let wanted = self.workers.unwrap_or(*bounds.start());
-        if bounds.contains(&wanted) {
-            return Ok(wanted);
-        }
-        Err(format!(
-            "--workers {wanted} lies outside resources.workers, {} to {}; choose a number within, or change \
-             resources.workers.min or resources.workers.max",
-            bounds.start(),
-            bounds.end()
-        ))
     }
 
     /// The newest complete checkpoint of a run that is to go on; those passed over are told.
