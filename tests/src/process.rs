@@ -77,6 +77,9 @@ fn build(profile: &Path) {
             "--workspace",
             "--bin",
             "weft",
+            // With a test beside it, cargo resolves features as for tests: what they were built from is not built again.
+            "--test",
+            "versions",
             "--profile",
             name,
         ])
