@@ -168,11 +168,14 @@ impl Default for Limits {
             max_workers: 512,
             max_jobs: 20_000,
             placed_jobs: 256,
-            // Six heartbeats fit into the time after which silence means death.
+            // Five heartbeats fit into the time after which silence means death. With the driver's tick on top, a worker
+            // that stands still is noticed within 1.5 s.
             heartbeat_every: Duration::from_millis(250),
-            dead_after: Duration::from_millis(1500),
+            dead_after: Duration::from_millis(1350),
             attach_within: Duration::from_secs(5),
-            own_pause: Duration::from_secs(1),
+            // Two heartbeats: what is unheard after a pause that does not count as one has more than half of `dead_after`
+            // left to be heard.
+            own_pause: Duration::from_millis(500),
             reattach_within: Duration::from_secs(10),
             join_within: Duration::from_secs(2),
             sync_within: Duration::from_secs(300),

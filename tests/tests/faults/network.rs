@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_tests::cluster::{Cluster, Start, Undisturbed, eight_steps, twenty_steps};
 use weft_tests::namespace::{End, Namespace};
 
-/// How long the network is broken: twice what tells that a worker is gone.
+/// How long the network is broken: more than twice as long as the silence that tells that a worker is gone.
 const CUT: Duration = Duration::from_secs(3);
 
 fn here(namespace: &Namespace) -> Start {

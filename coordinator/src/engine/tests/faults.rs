@@ -455,11 +455,29 @@ fn silence_is_death_but_not_while_the_coordinator_itself_was_paused() {
     fixture.wait(Duration::from_millis(100));
     fixture.wait(Duration::from_secs(10));
     assert_eq!(fixture.run().live().len(), 2, "the coordinator was paused");
-    for _ in 0..16 {
+    // The tick at which worker 2 is missed is the last one within a second and a half.
+    for _ in 0..13 {
         beat(&mut fixture, 1);
         fixture.wait(Duration::from_millis(100));
+        assert_eq!(fixture.run().live().len(), 2);
     }
+    beat(&mut fixture, 1);
+    fixture.wait(Duration::from_millis(100));
     assert_eq!(fixture.run().live(), [worker(1)]);
+}
+
+#[test]
+fn a_short_pause_of_the_coordinator_leaves_time_to_hear_from_everybody() {
+    let (mut fixture, _) = Fixture::running(2, 3, 4);
+    let limits = Limits::default();
+    fixture.wait(Duration::from_millis(100));
+    // Both were about to be heard when it was paused, for just as long as does not count as a pause.
+    fixture.wait(limits.heartbeat_every);
+    fixture.wait(limits.own_pause);
+    for _ in 0..4 {
+        fixture.wait(Duration::from_millis(100));
+        assert_eq!(fixture.run().live().len(), 2);
+    }
 }
 
 #[test]
