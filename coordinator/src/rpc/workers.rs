@@ -1,5 +1,6 @@
 //! The service that workers talk to.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
 use weft_common::id::WorkerId;
 use weft_common::wire::{Attach, Command, Event, Hello, Refusal, register_reply};
 use weft_proto::v1;
@@ -111,6 +113,15 @@ impl Workers for WorkersService {
 /// none of its time.
 const BEATS_APART: Duration = Duration::from_millis(50);
 
+/// What ended a session, for people. A transport's own words help nobody who does not know it: they go to the log.
+fn broken(worker: WorkerId, status: &Status) -> String {
+    debug!(%worker, ?status, "session broken");
+    match status.source() {
+        Some(_) => "its process ended or its network failed".to_owned(),
+        None => status.message().to_owned(),
+    }
+}
+
 /// Passes a session's events on, until it ends.
 async fn listen(
     (worker, session): (WorkerId, u32),
@@ -122,7 +133,7 @@ async fn listen(
         let event = match events.message().await {
             Ok(Some(event)) => event,
             Ok(None) => break "it closed its session".to_owned(),
-            Err(status) => break status.message().to_owned(),
+            Err(status) => break broken(worker, &status),
         };
         let event = match Event::try_from(event) {
             Ok(event) => event,

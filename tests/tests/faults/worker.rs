@@ -8,7 +8,8 @@ fn two_workers(failpoint: &str) -> Cluster {
     let first = cluster.join(&Start::failing(failpoint));
     cluster.join(&Start::plain());
     cluster.worker(first).wait_for("failpoint reached");
-    cluster.coordinator().wait_for("member lost");
+    let lost = cluster.coordinator().wait_for("member lost");
+    assert!(!lost.contains("h2"), "words of the transport: {lost}");
     cluster
 }
 

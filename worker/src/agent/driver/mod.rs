@@ -5,6 +5,7 @@ mod outside;
 mod tests;
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -219,7 +220,16 @@ fn heard(
         Ok(Some(command)) => Command::try_from(command)
             .map_err(|error| format!("the coordinator sent a malformed command: {error}")),
         Ok(None) => Err("the coordinator closed the session".to_owned()),
-        Err(status) => Err(format!("lost the coordinator: {}", status.message())),
+        Err(status) => Err(lost(&status)),
+    }
+}
+
+/// What ended the session, for people. A transport's own words help nobody who does not know it: they go to the log.
+fn lost(status: &tonic::Status) -> String {
+    debug!(?status, "session broken");
+    match status.source() {
+        Some(_) => "the coordinator's process ended or the network failed".to_owned(),
+        None => format!("the coordinator ended the session: {}", status.message()),
     }
 }
 
