@@ -61,9 +61,6 @@ pub struct Manifest {
     pub meta: CheckpointMeta,
     /// Digest of adapter and optimizer state, which all members agreed on.
     pub state_digest: Digest,
-    /// Evaluation loss at this step, where it was evaluated; by it the best checkpoint is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eval_loss: Option<f64>,
     /// The other files, sorted by name.
     pub files: Vec<FileEntry>,
 }
@@ -78,7 +75,6 @@ impl Manifest {
             weft_version: env!("CARGO_PKG_VERSION").to_owned(),
             meta,
             state_digest,
-            eval_loss: None,
             files,
         }
     }
@@ -245,15 +241,6 @@ pub(super) mod tests {
             Manifest::parse(manifest.to_json().as_bytes()).unwrap(),
             manifest
         );
-    }
-
-    #[test]
-    fn an_evaluation_loss_is_kept_and_its_absence_changes_no_byte() {
-        let mut manifest = Manifest::new(meta(50), Digest::of(b"state"), vec![]);
-        assert!(!manifest.to_json().contains("eval_loss"));
-        manifest.eval_loss = Some(0.1 + 0.2);
-        let read = Manifest::parse(manifest.to_json().as_bytes()).unwrap();
-        assert_eq!(read.eval_loss, manifest.eval_loss);
     }
 
     #[test]

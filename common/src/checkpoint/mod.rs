@@ -28,7 +28,6 @@ pub use manifest::{
     CheckpointMeta, Difference, Incompatible, InputDigests, MANIFEST_FILE, Manifest, ManifestError,
 };
 pub use retain::retain;
-pub use retention::{Candidate, Keep, Retention};
 pub use shared::{SharedCheckpoints, UploadError};
 pub use write::CheckpointWriter;
 

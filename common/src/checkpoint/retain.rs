@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::find::{newest_complete, steps};
 use super::manifest::MANIFEST_FILE;
-use super::retention::{Candidate, Keep, Retention};
+use super::retention::{Candidate, removable};
 use crate::storage::{StorageError, remove_folder};
 
 /// Keeps the newest complete checkpoint and those before it up to `limit` in all, and removes what is older.
@@ -24,15 +24,10 @@ pub fn retain(root: &Path, limit: NonZeroU32) -> Result<Vec<PathBuf>, StorageErr
     let candidate = |step| Candidate {
         step,
         finished: super::folder(root, step).join(MANIFEST_FILE).exists(),
-        eval_loss: None,
     };
     let candidates: Vec<Candidate> = steps(root)?.into_iter().map(candidate).collect();
-    let retention = Retention {
-        limit,
-        keep: Keep::Newest,
-    };
     let mut removed = Vec::new();
-    for step in retention.removable(&candidates, newest) {
+    for step in removable(&candidates, newest, limit) {
         let folder = super::folder(root, step);
         remove_folder(&folder, MANIFEST_FILE)?;
         removed.push(folder);

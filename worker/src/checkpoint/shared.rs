@@ -4,9 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
-use weft_common::checkpoint::{
-    Defect, Keep, Manifest, Retention, SharedCheckpoints, UploadError, folder_step,
-};
+use weft_common::checkpoint::{Defect, Manifest, SharedCheckpoints, UploadError, folder_step};
 use weft_common::id::JobId;
 use weft_common::recipe::Recipe;
 use weft_common::store::{Store, StoreError};
@@ -42,14 +40,10 @@ impl SharedStore {
     /// If the store does not take it. Old ones that cannot be removed are only warned of.
     pub fn keep(&self, folder: &Path, manifest: &Manifest) -> Result<(), UploadError> {
         self.checkpoints.upload_written(folder, manifest)?;
-        if let Some(limit) = self.limit {
-            let retention = Retention {
-                limit,
-                keep: Keep::Newest,
-            };
-            if let Err(error) = self.checkpoints.retain(&retention, manifest.meta.step) {
-                warn!(%error, "old checkpoints stay in the store");
-            }
+        if let Some(limit) = self.limit
+            && let Err(error) = self.checkpoints.retain(limit, manifest.meta.step)
+        {
+            warn!(%error, "old checkpoints stay in the store");
         }
         Ok(())
     }

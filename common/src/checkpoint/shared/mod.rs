@@ -4,11 +4,12 @@ mod fetch;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 pub use upload::UploadError;
 
 use super::manifest::{MANIFEST_FILE, Manifest};
-use super::retention::{Candidate, Keep, Retention};
+use super::retention::{Candidate, removable};
 use super::step_of;
 use crate::id::{Digest, JobId, Step};
 use crate::store::{Store, StoreError};
@@ -59,27 +60,19 @@ impl SharedCheckpoints {
         self.store.address(&self.folder(step))
     }
 
-    /// Removes old checkpoints, where `newest` is the newest complete one; gives their steps. Each loses its manifest
+    /// Removes old checkpoints, where `newest` is the newest complete one and `limit` stay; gives their steps. Each loses its manifest
     /// first, so that a half-removed one is never taken for a checkpoint.
     ///
     /// # Errors
     /// If the store does not answer; what is not removed yet stays.
-    pub fn retain(&self, retention: &Retention, newest: Step) -> Result<Vec<Step>, StoreError> {
+    pub fn retain(&self, limit: NonZeroU32, newest: Step) -> Result<Vec<Step>, StoreError> {
         let steps = self.steps()?;
-        let mut candidates = Vec::new();
-        for (step, files) in &steps {
-            let finished = files.contains_key(MANIFEST_FILE);
-            let eval_loss = match retention.keep {
-                Keep::NewestAndBest if finished => self.eval_loss(*step)?,
-                Keep::NewestAndBest | Keep::Newest => None,
-            };
-            candidates.push(Candidate {
-                step: *step,
-                finished,
-                eval_loss,
-            });
-        }
-        let removable = retention.removable(&candidates, newest);
+        let candidate = |(step, files): (&Step, &Files)| Candidate {
+            step: *step,
+            finished: files.contains_key(MANIFEST_FILE),
+        };
+        let candidates: Vec<Candidate> = steps.iter().map(candidate).collect();
+        let removable = removable(&candidates, newest, limit);
         for step in &removable {
             self.remove(*step, &steps[step])?;
         }
@@ -96,10 +89,6 @@ impl SharedCheckpoints {
             }
         }
         Ok(false)
-    }
-
-    fn eval_loss(&self, step: Step) -> Result<Option<f64>, StoreError> {
-        Ok(self.manifest(step)?.and_then(|manifest| manifest.eval_loss))
     }
 
     /// The manifest at `step`, where there is one that can be read.

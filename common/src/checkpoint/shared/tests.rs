@@ -167,11 +167,7 @@ fn old_checkpoints_go_and_the_newest_stays() {
     for step in [10, 20, 30] {
         fixture.upload(step);
     }
-    let retention = Retention {
-        limit: NonZeroU32::MIN,
-        keep: Keep::NewestAndBest,
-    };
-    let removed = fixture.shared.retain(&retention, Step(30)).unwrap();
+    let removed = fixture.shared.retain(NonZeroU32::MIN, Step(30)).unwrap();
     assert_eq!(removed, [Step(10), Step(20)]);
     let steps: Vec<Step> = fixture.shared.steps().unwrap().into_keys().collect();
     assert_eq!(steps, [Step(30)]);
