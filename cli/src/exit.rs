@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Job = 20,
     /// The coordinator refused this worker, or what it was asked for.
     Refused = 21,
+    /// This worker's training thread did not get on.
+    Hung = 22,
     /// Stopped on request after writing a checkpoint; `--resume` goes on.
     Interrupted = 30,
     /// The ledger of a run contradicts itself, its plan, or what lies beside it.
@@ -160,6 +162,7 @@ mod tests {
             Exit::Environment,
             Exit::Job,
             Exit::Refused,
+            Exit::Hung,
             Exit::Interrupted,
             Exit::Ledger,
             Exit::Unproven,

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Seconds to wait for a coordinator that was lost, keeping all that was computed
     #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     coordinator_grace: u64,
+    /// Seconds that the training thread may take for what usually takes no time, before the worker ends as one that hangs
+    #[arg(long, hide = true, default_value_t = 30)]
+    hang_after: u64,
     /// Ends as soon as standard input does, so that it cannot outlive the process that started it
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -64,7 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Environment, error))?;
-    runtime.block_on(work(args, threads))
+    let ended = runtime.block_on(work(args, threads));
+    // A training thread that hangs must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
@@ -84,6 +90,7 @@ async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
             .unwrap_or_else(|| listen_ip(args.coordinator.is_here())),
         connect_within: Duration::from_secs(args.connect_within),
         coordinator_grace: Duration::from_secs(args.coordinator_grace),
+        hang_after: Duration::from_secs(args.hang_after),
         stop: stop.clone(),
     };
     let agent = run_worker(config, engine_factory(device, args.cache.folder()));
@@ -120,6 +127,7 @@ fn result(ended: &WorkerExit) -> Result<(), Failure> {
         }
         WorkerExit::Refused { .. } => Exit::Refused,
         WorkerExit::Unreachable { .. } => Exit::Environment,
+        WorkerExit::Hung { .. } => Exit::Hung,
         WorkerExit::CoordinatorLost { .. } | WorkerExit::Broken { .. } => Exit::Job,
     };
     Err(Failure::new(exit, ended))

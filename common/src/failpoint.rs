@@ -1,11 +1,14 @@
-//! Places at which a test lets the process die or stand still, named by the environment variable `WEFT_FAILPOINT`.
+//! Places at which a test lets the process die, stand still or be slow, named by the environment variable
+//! `WEFT_FAILPOINT`.
 //!
 //! It is for tests. `WEFT_FAILPOINT=reduced:kill` ends the process as `kill -9` does when it comes to `reduced` for the
-//! first time, `WEFT_FAILPOINT=reduced@3:stop` stops it as `kill -STOP` does at the third. Each fires once. Without the
-//! variable a place costs a load and a branch.
+//! first time, `WEFT_FAILPOINT=reduced@3:stop` stops it as `kill -STOP` does at the third, and with `hang` the thread
+//! that comes there never goes on. Each fires once; `WEFT_FAILPOINT=leased@2:delay-500` takes half a second at the second
+//! time and at every later one. Without the variable a place costs a load and a branch.
 //!
 //! | name | whose | where |
 //! | --- | --- | --- |
+//! | `joined` | worker | it was told the members of an epoch |
 //! | `leased` | worker | a micro-batch is about to be computed |
 //! | `computed` | worker | it is, and nobody has been told |
 //! | `sealed` | worker | all micro-batches are in; its peers are about to be called |
@@ -15,6 +18,7 @@
 //! | `applied` | worker | it has, and nobody has been told |
 //! | `snapshot` | worker | the state is copied for a checkpoint, nothing is written |
 //! | `manifest` | worker | all files of a checkpoint are written but its manifest |
+//! | `settling` | worker | its session has ended, and it is about to say what it holds |
 //! | `state-half-sent` | worker | one of the files of its state is sent to a joiner |
 //! | `state-half-received` | worker | a joiner has the first piece of the state |
 //! | `granting` | coordinator | a grant is about to be sent |
@@ -28,6 +32,8 @@
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// Names the place, and what happens there.
 pub const VARIABLE: &str = "WEFT_FAILPOINT";
@@ -37,32 +43,68 @@ struct Failpoint {
     name: String,
     /// The hit that fires, from 1.
     at: u32,
-    signal: &'static str,
+    deed: Deed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    /// The process gets this signal.
+    Signal(&'static str),
+    /// The thread never goes on.
+    Hang,
+    /// The thread sleeps, now and at each later hit.
+    Delay(Duration),
 }
 
 impl Failpoint {
     fn parse(text: &str) -> Result<Self, String> {
         let (place, deed) = text.split_once(':').unwrap_or((text, ""));
         let (name, at) = place.split_once('@').unwrap_or((place, "1"));
-        let signal = match deed {
-            "kill" => "KILL",
-            "stop" => "STOP",
-            _ => return Err(format!("{deed:?} is neither kill nor stop")),
-        };
         let at = at.parse().map_err(|_| format!("{at:?} is no count"))?;
         Ok(Self {
             name: name.to_owned(),
             at,
-            signal,
+            deed: Deed::parse(deed)?,
         })
+    }
+
+    fn fires(&self, name: &str, hits: &AtomicU32) -> bool {
+        if self.name != name {
+            return false;
+        }
+        let hit = hits.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.deed {
+            Deed::Signal(_) | Deed::Hang => hit == self.at,
+            Deed::Delay(_) => hit >= self.at,
+        }
     }
 }
 
-/// Dies or stands still here, where `WEFT_FAILPOINT` says so; otherwise nothing.
+impl Deed {
+    fn parse(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("delay-")) {
+            ("kill", _) => Ok(Self::Signal("KILL")),
+            ("stop", _) => Ok(Self::Signal("STOP")),
+            ("hang", _) => Ok(Self::Hang),
+            (_, Some(millis)) => {
+                let millis = millis.parse();
+                let millis = millis.map_err(|_| format!("{text:?} names no milliseconds"))?;
+                Ok(Self::Delay(Duration::from_millis(millis)))
+            }
+            (_, None) => Err(format!(
+                "{text:?} is neither kill, stop, hang nor delay-MILLISECONDS"
+            )),
+        }
+    }
+}
+
+/// Dies, stands still or is slow here, where `WEFT_FAILPOINT` says so; otherwise nothing.
 pub fn hit(name: &str) {
     static FAILPOINT: OnceLock<Option<Failpoint>> = OnceLock::new();
-    if let Some(failpoint) = FAILPOINT.get_or_init(from_environment) {
-        reach(failpoint, name);
+    static HITS: AtomicU32 = AtomicU32::new(0);
+    let failpoint = FAILPOINT.get_or_init(from_environment).as_ref();
+    if let Some(failpoint) = failpoint.filter(|failpoint| failpoint.fires(name, &HITS)) {
+        fire(failpoint);
     }
 }
 
@@ -73,12 +115,15 @@ fn from_environment() -> Option<Failpoint> {
         .ok()
 }
 
-fn reach(failpoint: &Failpoint, name: &str) {
-    static HITS: AtomicU32 = AtomicU32::new(0);
-    if failpoint.name == name && HITS.fetch_add(1, Ordering::Relaxed) + 1 == failpoint.at {
-        let signal = failpoint.signal;
-        tracing::warn!(name, signal, "failpoint reached");
-        signal_self(signal);
+fn fire(failpoint: &Failpoint) {
+    let Failpoint { name, deed, .. } = failpoint;
+    tracing::warn!(name, ?deed, "failpoint reached");
+    match deed {
+        Deed::Signal(signal) => signal_self(signal),
+        Deed::Hang => loop {
+            thread::park();
+        },
+        Deed::Delay(time) => thread::sleep(*time),
     }
 }
 
@@ -97,19 +142,41 @@ fn signal_self(signal: &str) {
 mod tests {
     use super::*;
 
+    fn point(text: &str) -> Failpoint {
+        Failpoint::parse(text).unwrap()
+    }
+
     #[test]
     fn a_failpoint_names_place_count_and_deed() {
-        let parsed = Failpoint::parse("reduced@3:stop");
         let expected = Failpoint {
             name: "reduced".to_owned(),
             at: 3,
-            signal: "STOP",
+            deed: Deed::Signal("STOP"),
         };
-        assert_eq!(parsed, Ok(expected));
-        assert_eq!(Failpoint::parse("sealed:kill").map(|point| point.at), Ok(1));
-        for text in ["sealed", "sealed:burn", "sealed@x:kill"] {
+        assert_eq!(point("reduced@3:stop"), expected);
+        assert_eq!(point("sealed:kill").at, 1);
+        assert_eq!(point("settling:hang").deed, Deed::Hang);
+        let half = Deed::Delay(Duration::from_millis(500));
+        assert_eq!(point("leased:delay-500").deed, half);
+        for text in [
+            "sealed",
+            "sealed:burn",
+            "sealed@x:kill",
+            "leased:delay-long",
+        ] {
             assert!(Failpoint::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_signal_fires_once_and_a_delay_from_then_on() {
+        let fires = |text: &str| {
+            let (point, hits) = (point(text), AtomicU32::new(0));
+            let places = ["sealed", "leased", "sealed", "sealed"];
+            places.map(|place| point.fires(place, &hits))
+        };
+        assert_eq!(fires("sealed@2:kill"), [false, false, true, false]);
+        assert_eq!(fires("sealed@2:delay-1"), [false, false, true, true]);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Start {
     pub namespace: Option<String>,
     /// The address that it listens on, where that is not loopback.
     pub ip: Option<String>,
+    /// Seconds after which a worker takes its own training thread for one that hangs, where not the usual ones.
+    pub hang_after: Option<u32>,
 }
 
 impl Start {
@@ -116,6 +118,8 @@ impl Cluster {
         let weft = Weft::new(&cache, ["worker", "--coordinator", &url])
             .args(["--threads", "1", "--coordinator-grace", GRACE_SECONDS])
             .args(start.ip.iter().flat_map(|ip| ["--listen-ip", ip]));
+        let hang_after = start.hang_after.map(|seconds| seconds.to_string());
+        let weft = weft.args(hang_after.iter().flat_map(|after| ["--hang-after", after]));
         self.workers.push(start.apply(weft).start());
         self.workers.len() - 1
     }
@@ -182,6 +186,14 @@ impl Cluster {
     /// # Panics
     /// One of them is not there.
     pub fn ends_like(mut self, undisturbed: &Undisturbed) -> String {
+        self.comes_to(undisturbed)
+    }
+
+    /// As [`ends_like`](Self::ends_like); the output folder stays to be looked at.
+    ///
+    /// # Panics
+    /// As [`ends_like`](Self::ends_like).
+    pub fn comes_to(&mut self, undisturbed: &Undisturbed) -> String {
         let coordinator = self.coordinator();
         coordinator.await_end();
         let said = coordinator.said().join("\n");

@@ -153,6 +153,12 @@ pub struct Limits {
     pub stalled_after: Duration,
     /// See `stalled_after`.
     pub stalled_factor: u32,
+    /// The same for a member's micro-batch as long as nobody has computed one, so that nobody knows how long they take.
+    pub first_slot_within: Duration,
+    /// How long a worker may take to load a job or to restore a checkpoint.
+    pub load_within: Duration,
+    /// How long a checkpoint may take, before another member writes the next one.
+    pub save_within: Duration,
     /// How long the last checkpoint of a job may take.
     pub drain_within: Duration,
     /// How long a final checkpoint that fails is tried again.
@@ -181,6 +187,9 @@ impl Default for Limits {
             sync_within: Duration::from_secs(300),
             stalled_after: Duration::from_secs(30),
             stalled_factor: 8,
+            first_slot_within: Duration::from_secs(600),
+            load_within: Duration::from_secs(1800),
+            save_within: Duration::from_secs(600),
             drain_within: Duration::from_secs(600),
             save_again_within: Duration::from_secs(90),
             dismiss_within: Duration::from_secs(5),

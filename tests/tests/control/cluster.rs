@@ -110,6 +110,7 @@ impl Cluster {
             listen_ip: "127.0.0.1".parse().unwrap(),
             connect_within: PATIENCE,
             coordinator_grace: PATIENCE,
+            hang_after: PATIENCE,
             stop: stop.clone(),
         };
         let exit = tokio::spawn(run_worker(config, factory(behaviour)));

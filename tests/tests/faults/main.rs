@@ -5,6 +5,7 @@
 
 mod coordinator;
 mod document;
+mod hang;
 mod joiner;
 mod network;
 mod schedules;

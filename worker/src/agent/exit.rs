@@ -27,6 +27,11 @@ pub enum WorkerExit {
         /// What happened, and what to do.
         message: String,
     },
+    /// Its training thread does not get on.
+    Hung {
+        /// At what, for how long, and what to do.
+        message: String,
+    },
     /// The worker itself broke.
     Broken {
         /// What happened.
@@ -42,6 +47,7 @@ impl fmt::Display for WorkerExit {
             Self::Refused { message } => write!(f, "refused by the coordinator: {message}"),
             Self::Unreachable { message } => write!(f, "no coordinator: {message}"),
             Self::CoordinatorLost { message } => write!(f, "lost the coordinator: {message}"),
+            Self::Hung { message } => write!(f, "worker hangs: {message}"),
             Self::Broken { message } => write!(f, "worker broke: {message}"),
         }
     }

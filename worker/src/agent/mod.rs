@@ -18,6 +18,7 @@ mod setup;
 mod testing;
 mod thread;
 mod tokens;
+mod watchdog;
 
 pub use driver::run_worker;
 pub use engine::{

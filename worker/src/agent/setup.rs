@@ -30,6 +30,8 @@ pub struct WorkerConfig {
     pub connect_within: Duration,
     /// How long to look for it again once it was lost; what the worker holds is kept meanwhile.
     pub coordinator_grace: Duration,
+    /// How long the training thread may take for what usually takes no time, before the worker ends itself.
+    pub hang_after: Duration,
     /// Raised when the process is told to stop; the worker then asks to be let go.
     pub stop: CancellationToken,
 }

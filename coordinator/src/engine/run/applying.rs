@@ -17,7 +17,7 @@ impl Run {
         report: &AppliedReport,
         cx: &mut Context<'_>,
     ) {
-        if self.caught_up(worker, report) {
+        if self.caught_up(worker, report, cx) {
             return;
         }
         let taken = match &mut self.applying {

@@ -1,6 +1,7 @@
 //! Workers of the job that are no members yet: they load it, and copy what they lack.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use weft_common::id::{Step, WorkerId};
 use weft_common::time::Timestamp;
@@ -12,6 +13,7 @@ use super::super::ending;
 use super::super::members::MemberRecord;
 use super::super::outcome::{FailReason, LossCause};
 use super::super::terms::{JobTerms, Limits};
+use super::progress::HANGS;
 use super::{Flow, Run};
 
 /// Joiners that copy at once; more would slow the members down that they copy from.
@@ -28,6 +30,8 @@ const SYNC_ATTEMPTS: u32 = 10;
 pub struct Candidate {
     /// Where it stands.
     pub stage: Stage,
+    /// Since when.
+    pub since: Timestamp,
     /// Copies of the state that it was asked to make.
     pub syncs: u32,
 }
@@ -47,14 +51,22 @@ pub enum Stage {
         step: Step,
         /// From whom.
         source: WorkerId,
-        /// Since when.
-        since: Timestamp,
     },
 }
 
 impl Candidate {
-    fn new(stage: Stage) -> Self {
-        Self { stage, syncs: 0 }
+    fn new(stage: Stage, since: Timestamp) -> Self {
+        Self {
+            stage,
+            since,
+            syncs: 0,
+        }
+    }
+
+    /// It stands elsewhere now.
+    pub(super) fn enter(&mut self, stage: Stage, now: Timestamp) {
+        self.stage = stage;
+        self.since = now;
     }
 
     /// What it holds, where it stands still.
@@ -69,15 +81,35 @@ impl Candidate {
     /// Whether the step in hand should wait for it.
     fn is_awaited(&self, step: Step, limits: &Limits, now: Timestamp) -> bool {
         match self.stage {
-            Stage::Syncing {
-                step: of, since, ..
-            } => {
-                let fresh = of == step && now.since(since) < limits.join_within;
+            Stage::Syncing { step: of, .. } => {
+                let fresh = of == step && now.since(self.since) < limits.join_within;
                 fresh && self.syncs <= PATIENT_SYNCS
             }
             Stage::Loading | Stage::Ready(_) | Stage::CatchingUp(_) => false,
         }
     }
+
+    /// What it has been at for too long.
+    fn is_overdue(&self, limits: &Limits, now: Timestamp) -> Option<Overdue> {
+        let waited = now.since(self.since);
+        match self.stage {
+            Stage::Ready(_) => None,
+            Stage::Syncing { .. } => (waited >= limits.sync_within).then_some(Overdue::Copy),
+            Stage::Loading => (waited >= limits.load_within).then_some(Overdue::Load(waited)),
+            Stage::CatchingUp(_) => {
+                (waited >= limits.stalled_after).then_some(Overdue::Load(waited))
+            }
+        }
+    }
+}
+
+/// What a candidate took too long for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overdue {
+    /// It gets less than members can give.
+    Copy,
+    /// Nothing but itself is in its way: it hangs.
+    Load(Duration),
 }
 
 impl Run {
@@ -91,17 +123,23 @@ impl Run {
     ) {
         let Some(holding) = holding else { return };
         cx.fleet.assign(worker, Some(terms.id.clone()));
-        let candidate = Candidate::new(Stage::Ready(holding));
+        let candidate = Candidate::new(Stage::Ready(holding), cx.now);
         self.candidates.insert(worker, candidate);
     }
 
     /// A candidate says what it holds.
-    pub(super) fn prepared(&mut self, terms: &JobTerms, worker: WorkerId, holding: Holding) {
+    pub(super) fn prepared(
+        &mut self,
+        terms: &JobTerms,
+        worker: WorkerId,
+        holding: Holding,
+        cx: &Context<'_>,
+    ) {
         if holding.membership.job != terms.id {
             return;
         }
         if let Some(candidate) = self.candidates.get_mut(&worker) {
-            candidate.stage = Stage::Ready(Box::new(holding));
+            candidate.enter(Stage::Ready(Box::new(holding)), cx.now);
         }
     }
 
@@ -119,7 +157,7 @@ impl Run {
         };
         for worker in available.into_iter().take(wanted.saturating_sub(have)) {
             cx.fleet.assign(worker, Some(terms.id.clone()));
-            let loading = Candidate::new(Stage::Loading);
+            let loading = Candidate::new(Stage::Loading, cx.now);
             self.candidates.insert(worker, loading);
             let command = self.prepare(terms, cx);
             cx.send(worker, command);
@@ -195,13 +233,15 @@ impl Run {
             return;
         };
         let round = self.members.membership().round(last.step);
+        let now = cx.now;
         for (worker, candidate) in &mut self.candidates {
             let Stage::Ready(holding) = &candidate.stage else {
                 continue;
             };
             let sum = holding.sum.filter(|_| holding.next_step == last.step);
             if sum.is_some_and(|sum| sum.digest == last.digest) {
-                candidate.stage = Stage::CatchingUp(holding.clone());
+                let holding = holding.clone();
+                candidate.enter(Stage::CatchingUp(holding), now);
                 let commit = Commit {
                     round: round.clone(),
                     update: last.update,
@@ -216,6 +256,7 @@ impl Run {
         &mut self,
         worker: WorkerId,
         applied: &weft_common::wire::AppliedReport,
+        cx: &Context<'_>,
     ) -> bool {
         let Some(candidate) = self.candidates.get_mut(&worker) else {
             return false;
@@ -236,7 +277,7 @@ impl Run {
             applying.report.grad_norm = applied.grad_norm;
             applying.report.learning_rate = applied.learning_rate;
         }
-        candidate.stage = Stage::Ready(holding);
+        candidate.enter(Stage::Ready(holding), cx.now);
         true
     }
 
@@ -279,11 +320,11 @@ impl Run {
             return;
         };
         candidate.syncs += 1;
-        candidate.stage = Stage::Syncing {
+        let syncing = Stage::Syncing {
             step: self.committed,
             source,
-            since: cx.now,
         };
+        candidate.enter(syncing, cx.now);
         let command = Command::FetchState(FetchState {
             membership: self.members.membership().clone(),
             source,
@@ -298,27 +339,31 @@ impl Run {
             return;
         };
         if matches!(candidate.stage, Stage::Syncing { .. }) {
-            candidate.stage = Stage::Loading;
+            candidate.enter(Stage::Loading, cx.now);
             let command = self.prepare(terms, cx);
             cx.send(worker, command);
         }
     }
 
-    /// Sends candidates away whose copy takes too long.
-    pub(super) fn give_up_syncing(&mut self, cx: &mut Context<'_>) {
-        let (now, limit) = (cx.now, cx.limits.sync_within);
-        let overdue = |candidate: &Candidate| match candidate.stage {
-            Stage::Syncing { since, .. } => now.since(since) >= limit,
-            Stage::Loading | Stage::Ready(_) | Stage::CatchingUp(_) => false,
-        };
-        let late: Vec<WorkerId> = self
-            .candidates
-            .iter()
-            .filter(|(_, candidate)| overdue(candidate))
-            .map(|(worker, _)| *worker)
+    /// Sends candidates away that take too long. Those that can be expected to hang are told to end, so that whoever
+    /// started them can start them again.
+    pub(super) fn give_up_candidates(&mut self, cx: &mut Context<'_>) {
+        let each = self.candidates.iter();
+        let late: Vec<(WorkerId, Overdue)> = each
+            .filter_map(|(worker, one)| Some((*worker, one.is_overdue(cx.limits, cx.now)?)))
             .collect();
-        for worker in late {
-            self.turn_away(worker, "it could not copy the state in time", cx);
+        for (worker, overdue) in late {
+            match overdue {
+                Overdue::Copy => self.turn_away(worker, "it could not copy the state in time", cx),
+                Overdue::Load(waited) => {
+                    cx.notify(Notice::WorkerGone {
+                        worker: self.name(worker, cx),
+                        cause: LossCause::Stalled(waited).to_string(),
+                    });
+                    self.candidates.remove(&worker);
+                    cx.dismiss(worker, HANGS);
+                }
+            }
         }
     }
 

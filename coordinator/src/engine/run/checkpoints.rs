@@ -1,11 +1,14 @@
 //! Which checkpoints are complete, being written, or due.
 
+use std::time::Duration;
+
 use weft_common::id::{Step, WorkerId};
 use weft_common::time::Timestamp;
-use weft_common::wire::{CheckpointFailed, CheckpointRef, CheckpointWritten};
+use weft_common::wire::{CheckpointFailed, CheckpointRef, CheckpointWritten, ErrorKind};
 
 use super::super::action::Notice;
 use super::super::context::Context;
+use super::Run;
 
 /// The checkpoints of one job.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,6 +23,8 @@ pub struct CheckpointBook {
     pub failed: Option<CheckpointFailed>,
     /// When that was.
     pub failed_at: Timestamp,
+    /// Who took too long for the last one that could not be written.
+    pub slow_writer: Option<WorkerId>,
 }
 
 /// A checkpoint that is being written.
@@ -80,11 +85,20 @@ impl CheckpointBook {
         self.due |= gone.is_some();
     }
 
+    /// Waits no longer for a checkpoint that has been in the writing for `within`; who writes it.
+    fn give_up(&mut self, within: Duration, now: Timestamp) -> Option<InFlight> {
+        let late = |writing: &mut InFlight| now.since(writing.since) >= within;
+        let late = self.in_flight.take_if(late)?;
+        self.slow_writer = Some(late.writer);
+        Some(late)
+    }
+
     /// Takes note of a complete checkpoint. One that nobody waits for changes nothing.
     pub fn written(&mut self, worker: WorkerId, written: CheckpointWritten, cx: &mut Context<'_>) {
         if self.settle(worker, &written.checkpoint) {
             self.complete = Some(written.checkpoint.clone());
             self.failed = None;
+            self.slow_writer = None;
             cx.notify(Notice::CheckpointSaved {
                 checkpoint: written.checkpoint,
                 bytes: written.bytes,
@@ -101,13 +115,17 @@ impl CheckpointBook {
         cx: &mut Context<'_>,
     ) {
         if self.settle(worker, &failed.checkpoint) {
-            cx.notify(Notice::CheckpointFailed {
-                checkpoint: failed.checkpoint.clone(),
-                message: failed.message.clone(),
-            });
-            self.failed = Some(failed);
-            self.failed_at = cx.now;
+            self.has_not(failed, cx);
         }
+    }
+
+    fn has_not(&mut self, failed: CheckpointFailed, cx: &mut Context<'_>) {
+        cx.notify(Notice::CheckpointFailed {
+            checkpoint: failed.checkpoint.clone(),
+            message: failed.message.clone(),
+        });
+        self.failed = Some(failed);
+        self.failed_at = cx.now;
     }
 
     fn settle(&mut self, worker: WorkerId, checkpoint: &CheckpointRef) -> bool {
@@ -115,5 +133,35 @@ impl CheckpointBook {
             .in_flight
             .take_if(|writing| writing.writer == worker && &writing.checkpoint == checkpoint);
         awaited.is_some()
+    }
+}
+
+impl Run {
+    /// A checkpoint that takes too long counts as one that could not be written. Another member writes the next.
+    pub(super) fn give_up_saving(&mut self, cx: &mut Context<'_>) {
+        let within = cx.limits.save_within;
+        if let Some(late) = self.checkpoints.give_up(within, cx.now) {
+            let message = format!(
+                "{} has not written it within {:.0} s; check its disk and its way to the storage",
+                self.name(late.writer, cx),
+                within.as_secs_f64()
+            );
+            let failed = CheckpointFailed {
+                membership: self.members.membership().clone(),
+                checkpoint: late.checkpoint,
+                kind: ErrorKind::Storage,
+                message,
+            };
+            self.checkpoints.has_not(failed, cx);
+        }
+    }
+
+    /// Who writes the next checkpoint: any member could, and one that stays is better than one that is about to leave or
+    /// took too long for the last one.
+    pub(super) fn writer(&self) -> Option<WorkerId> {
+        let (staying, live) = (self.staying(), self.live());
+        let slow = self.checkpoints.slow_writer;
+        let quick = staying.iter().find(|worker| Some(**worker) != slow);
+        quick.or(staying.first()).or(live.first()).copied()
     }
 }

@@ -50,8 +50,7 @@ impl Run {
 
     /// Asks a member for a checkpoint of the present state, unless one is being written. Every member could write it.
     pub(super) fn take_checkpoint(&mut self, terms: &JobTerms, cx: &mut Context<'_>) {
-        let writer = self.staying().first().copied();
-        let Some(writer) = writer.or_else(|| self.live().first().copied()) else {
+        let Some(writer) = self.writer() else {
             return;
         };
         if self.checkpoints.in_flight.is_some() {

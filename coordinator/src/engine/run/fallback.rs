@@ -75,7 +75,7 @@ impl Run {
             .collect();
         for worker in elsewhere {
             if let Some(candidate) = self.candidates.get_mut(&worker) {
-                candidate.stage = Stage::Loading;
+                candidate.enter(Stage::Loading, cx.now);
             }
             cx.send(worker, command.clone());
         }

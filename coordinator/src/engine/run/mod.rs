@@ -213,7 +213,8 @@ impl Run {
 
     fn tick(&mut self, terms: &JobTerms, cx: &mut Context<'_>) -> Flow {
         self.give_up_forming(terms, cx)?;
-        self.give_up_syncing(cx);
+        self.give_up_candidates(cx);
+        self.give_up_saving(cx);
         self.face_trouble(cx)?;
         self.end_stalls(cx)
     }

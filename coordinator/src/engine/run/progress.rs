@@ -25,6 +25,9 @@ const COPY_AFTER: f64 = 1.5;
 /// And for at least so long: a copy must be worth its messages.
 pub(super) const COPY_AFTER_AT_LEAST: Duration = Duration::from_millis(100);
 
+/// What a worker is told that is taken for one that hangs.
+pub(super) const HANGS: &str = "it hangs: restart it";
+
 /// How fast members are, and when they were last seen to get on.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Progress {
@@ -89,13 +92,27 @@ impl Progress {
 
     fn stalled(&self, worker: WorkerId, cx: &Context<'_>) -> Option<Duration> {
         let pace = self.members.get(&worker)?;
-        let usual = Duration::from_secs_f64(pace.seconds_per_slot);
-        let limit = cx
-            .limits
-            .stalled_after
-            .max(usual * cx.limits.stalled_factor);
+        let limits = cx.limits;
+        let limit = match self.usual(worker) {
+            Some(usual) => limits.stalled_after.max(usual * limits.stalled_factor),
+            None => limits.first_slot_within,
+        };
         let since = cx.now.since(pace.seen);
         (since >= limit).then_some(since)
+    }
+
+    /// How long a micro-batch takes this member; of one that has computed none yet it is expected to be the slowest.
+    /// `None` where nobody has.
+    fn usual(&self, worker: WorkerId) -> Option<Duration> {
+        let known = |pace: &Pace| pace.seconds_per_token.map(|_| pace.seconds_per_slot);
+        let own = self.members.get(&worker).and_then(known);
+        let slowest = || {
+            self.members
+                .values()
+                .filter_map(known)
+                .max_by(f64::total_cmp)
+        };
+        own.or_else(slowest).map(Duration::from_secs_f64)
     }
 }
 
@@ -111,7 +128,7 @@ impl Run {
                     cause: LossCause::Stalled(since),
                 };
                 self.worker_gone(&loss, cx);
-                cx.dismiss(worker, "it hangs: restart it");
+                cx.dismiss(worker, HANGS);
             }
         }
         Flow::Continue(())

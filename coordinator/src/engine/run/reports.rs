@@ -24,7 +24,7 @@ impl Run {
             wire::Event::SlotDone(done) => self.slot_done(worker, &done, cx),
             wire::Event::Reduced(reduced) => return self.reduced(terms, worker, &reduced, cx),
             wire::Event::Applied(applied) => self.applied(worker, &applied, cx),
-            wire::Event::Prepared(holding) => self.prepared(terms, worker, holding),
+            wire::Event::Prepared(holding) => self.prepared(terms, worker, holding, cx),
             wire::Event::SyncFailed(_) => self.sync_failed(terms, worker, cx),
             wire::Event::CheckpointWritten(written) => {
                 self.checkpoints.written(worker, written, cx);

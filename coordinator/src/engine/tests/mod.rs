@@ -2,6 +2,7 @@
 
 mod faults;
 mod fixture;
+mod hangs;
 mod properties;
 mod queue;
 mod steps;

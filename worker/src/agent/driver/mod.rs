@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{debug, info};
 use weft_common::id::WorkerId;
 use weft_common::wire::{Command, Event, Heartbeat};
@@ -23,6 +23,7 @@ use super::session;
 use super::setup::{EngineFactory, WorkerConfig};
 use super::thread::{Place, TrainingThread};
 use super::tokens::Tokens;
+use super::watchdog::{LOOK_EVERY, Watchdog};
 
 /// A worker that asked to be let go ends by then: within a pod's usual grace of 60 s.
 const LEAVE_WITHIN: Duration = Duration::from_secs(50);
@@ -57,6 +58,8 @@ struct Driver {
     /// Sessions, datasets, copies.
     outside: Outside,
     slots_computed: u64,
+    watchdog: Watchdog,
+    looks: Interval,
     /// When a worker that asked to be let go ends anyway.
     leave_by: Option<Instant>,
 }
@@ -65,6 +68,8 @@ struct Driver {
 enum Woken {
     Input(Box<Input>),
     Heartbeat,
+    /// It is time to look at the training thread.
+    Look,
 }
 
 impl Driver {
@@ -88,6 +93,9 @@ impl Driver {
         let (sender, answers) = mpsc::channel(ANSWERS);
         let thread = TrainingThread::start(place, factory, sender)
             .map_err(|error| broken("start the training thread", error))?;
+        let watchdog = Watchdog::new(thread.work(), config.hang_after, now());
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let server = PeerServer::start(listener, thread.state(), config.cache_dir.clone());
         let (machine, first) = Machine::start();
         let driver = Self {
@@ -98,6 +106,8 @@ impl Driver {
             tokens: Tokens::default(),
             outside: Outside::new(config, endpoint, worker),
             slots_computed: 0,
+            watchdog,
+            looks,
             leave_by: None,
         };
         Ok((driver, first))
@@ -111,19 +121,36 @@ impl Driver {
             }
             exit = match self.select().await {
                 Woken::Heartbeat => self.beat(),
+                Woken::Look => self.look(),
                 Woken::Input(input) => self.apply(*input),
             };
         };
+        self.end(exit).await
+    }
+
+    /// Waits for the training thread, which may be busy; where it turns out to hang, that is how the worker ends.
+    async fn end(mut self, exit: WorkerExit) -> WorkerExit {
         self.tokens.cancel(Scope::Job);
         drop(self.outside);
         drop(self.server);
         drop(self.answers);
         let thread = self.thread.close();
-        let joined = tokio::task::spawn_blocking(move || thread.join());
-        if tokio::time::timeout(JOIN_WITHIN, joined).await.is_err() {
-            debug!("the training thread is still busy; the process ends without it");
+        let mut joined = tokio::task::spawn_blocking(move || thread.join());
+        let join_by = Instant::now() + JOIN_WITHIN;
+        loop {
+            tokio::select! {
+                _ = &mut joined => return exit,
+                _ = self.looks.tick() => {
+                    if let Some(hung) = self.watchdog.look(now(), true) {
+                        return WorkerExit::Hung { message: hung.to_string() };
+                    }
+                }
+                () = tokio::time::sleep_until(join_by) => {
+                    debug!("the training thread is still busy; the process ends without it");
+                    return exit;
+                }
+            }
         }
-        exit
     }
 
     async fn select(&mut self) -> Woken {
@@ -131,6 +158,7 @@ impl Driver {
         let stop = self.outside.config.stop.clone();
         let input = tokio::select! {
             biased;
+            _ = self.looks.tick() => return Woken::Look,
             () = stop.cancelled(), if self.leave_by.is_none() => {
                 self.leave_by = Some(Instant::now() + LEAVE_WITHIN);
                 Input::StopRequested
@@ -144,8 +172,9 @@ impl Driver {
 
     /// Performing may make further inputs: a session that takes no more events has ended.
     fn apply(&mut self, input: Input) -> Option<WorkerExit> {
-        if let Input::Answer(Answer::Done(Event::SlotDone(_))) = &input {
+        if let Input::Answer(Answer::Done(Event::SlotDone(done))) = &input {
             self.slots_computed += 1;
+            self.watchdog.computed(done.elapsed);
         }
         let actions = self.machine.step(input);
         self.perform_all(actions)
@@ -197,6 +226,12 @@ impl Driver {
         }
     }
 
+    fn look(&mut self) -> Option<WorkerExit> {
+        let hung = self.watchdog.look(now(), self.machine.settles())?;
+        let message = hung.to_string();
+        Some(WorkerExit::Hung { message })
+    }
+
     fn beat(&mut self) -> Option<WorkerExit> {
         self.perform_all(vec![Action::Send(Event::Heartbeat(Heartbeat {
             slots_computed: self.slots_computed,
@@ -231,6 +266,10 @@ fn lost(status: &tonic::Status) -> String {
         Some(_) => "the coordinator's process ended or the network failed".to_owned(),
         None => format!("the coordinator ended the session: {}", status.message()),
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn far_away() -> Instant {

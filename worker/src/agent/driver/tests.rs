@@ -178,6 +178,7 @@ impl Worker {
             listen_ip: LOOPBACK,
             connect_within: PATIENCE,
             coordinator_grace,
+            hang_after: Duration::from_secs(30),
             stop: stop.clone(),
         };
         let exit = tokio::spawn(run_worker(config, factory));

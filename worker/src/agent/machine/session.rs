@@ -58,6 +58,12 @@ impl Machine {
         }
     }
 
+    /// Whether the training thread was asked what is held, and has not answered.
+    #[must_use]
+    pub fn settles(&self) -> bool {
+        matches!(self.link, Link::Settling { .. })
+    }
+
     /// Starts the attempt that the link describes.
     pub(super) fn connect(&self) -> Vec<Action> {
         let Link::Connecting { pause, holding, .. } = &self.link else {

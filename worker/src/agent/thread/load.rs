@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use weft_common::failpoint;
 use weft_common::id::Step;
 use weft_common::recipe::{Format, Recipe};
 use weft_common::wire::{Event, Holding, Membership, Prepare, Restore};
@@ -34,6 +35,7 @@ impl Training {
 
     /// Forgets what only this session knows of, and says what is left.
     pub(super) fn settle(&mut self, membership: Membership) -> Answer {
+        failpoint::hit("settling");
         if let Some(loaded) = &mut self.job {
             loaded.leave_epoch();
             loaded.discard_staged();

@@ -91,6 +91,7 @@ impl Loaded {
     }
 
     pub(super) fn join(&mut self, epoch: FormEpoch, worker: WorkerId) -> Done {
+        failpoint::hit("joined");
         self.hear(&epoch.membership);
         self.world = u32::try_from(epoch.members.len()).unwrap_or(u32::MAX);
         if !epoch.keep {

@@ -23,6 +23,7 @@ use self::failure::{Failure, internal, panicked};
 use self::loaded::Loaded;
 use super::order::{Answer, Order};
 use super::tokens::Tokens;
+use super::watchdog::{Task, Work};
 use super::{EngineError, EngineFactory, Snapshot};
 use crate::collective::{CollectiveError, RingListener};
 
@@ -45,6 +46,7 @@ pub(super) struct Place {
 pub(super) struct TrainingThread {
     messages: Arc<SyncSender<Message>>,
     handle: JoinHandle<()>,
+    work: Work,
 }
 
 /// The training thread as those hold it who serve its state; does not keep it alive.
@@ -68,12 +70,14 @@ impl TrainingThread {
         answers: mpsc::Sender<Answer>,
     ) -> std::io::Result<Self> {
         let (messages, received) = sync_channel(ORDERS);
+        let work = Work::default();
         let training = Training {
             place,
             factory,
             answers,
             listener: None,
             job: None,
+            work: work.clone(),
         };
         let handle = std::thread::Builder::new()
             .name("weft-train".to_owned())
@@ -81,6 +85,7 @@ impl TrainingThread {
         Ok(Self {
             messages: Arc::new(messages),
             handle,
+            work,
         })
     }
 
@@ -88,6 +93,11 @@ impl TrainingThread {
     pub(super) fn order(&self, order: Order, tokens: &Tokens) -> bool {
         let message = Message::Order(order, tokens.clone());
         self.messages.try_send(message).is_ok()
+    }
+
+    /// For the one who sees to it that the thread gets on.
+    pub(super) fn work(&self) -> Work {
+        self.work.clone()
     }
 
     /// For those who serve the state.
@@ -121,6 +131,7 @@ struct Training {
     /// Outlives epochs and jobs.
     listener: Option<Arc<RingListener>>,
     job: Option<Loaded>,
+    work: Work,
 }
 
 /// What an order comes to.
@@ -132,12 +143,17 @@ impl Training {
             let (order, tokens) = match message {
                 Message::Order(order, tokens) => (order, tokens),
                 Message::Share(job, reply) => {
+                    self.work.begin(Task::Brief);
                     // Who no longer waits needs no answer.
                     let _ = reply.send(self.share(&job));
+                    self.work.end();
                     continue;
                 }
             };
-            if let Some(answer) = self.obey(order, &tokens)
+            self.work.begin(Task::of(&order));
+            let answer = self.obey(order, &tokens);
+            self.work.end();
+            if let Some(answer) = answer
                 && self.answers.blocking_send(answer).is_err()
             {
                 return;
