@@ -11,8 +11,9 @@
 //! workers take more. While the pool is deep a worker holds two leases, so that it computes one while the other's report
 //! travels; at the tail, and where it is slow, it holds one, so that nobody sits on work that an idle one could do.
 //!
-//! Slots of the tail are *staged*: their gradient enters the accumulator only when it is told that it counts. So an idle
-//! worker may compute a copy of one that takes long; the first result wins and the other is forgotten.
+//! Slots of the tail, and those of a slow worker, are *staged*: their gradient enters the accumulator only when it is told
+//! that it counts. So an idle worker may compute a copy of one that takes long; the first result wins and the other is
+//! forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -125,7 +126,8 @@ impl LeaseBook {
             return None;
         }
         let slot = self.pool.pop_first()?;
-        Some(self.enter(slot, asker, tail && asker.world > 1, ids))
+        let staged = (tail || asker.slow) && asker.world > 1;
+        Some(self.enter(slot, asker, staged, ids))
     }
 
     /// Grants an idle worker a copy of the staged slot that has been out longest, where that is longer than `patience`.

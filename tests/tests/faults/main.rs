@@ -9,4 +9,5 @@ mod hang;
 mod joiner;
 mod network;
 mod schedules;
+mod straggler;
 mod worker;
