@@ -88,6 +88,7 @@ impl Happening {
                 let text = format!("no checkpoint after step {step}: {message}; training goes on");
                 (Warning, "checkpoint_failed", text)
             }
+            Notice::CheckpointOverdue(alarm) => (Warning, "checkpoint_overdue", alarm.to_string()),
             Notice::Draining(reason) => (Info, "draining", format!("stopping: {reason}")),
             Notice::Ended(outcome) => (level_of(outcome), "ended", outcome.to_string()),
         };

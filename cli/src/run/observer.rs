@@ -79,6 +79,7 @@ impl Observer {
             | Notice::MemberLost(_)
             | Notice::Waiting(_)
             | Notice::CheckpointFailed { .. }
+            | Notice::CheckpointOverdue(_)
             | Notice::Draining(_) => self.say_of(notice),
             Notice::Ended(_) => {
                 if let Some(progress) = &self.progress {

@@ -1,6 +1,6 @@
 //! What is told goes to the log as well.
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use weft_common::id::JobId;
 
 use crate::engine::Notice;
@@ -41,6 +41,7 @@ pub(super) fn log(job: Option<&JobId>, notice: &Notice) {
             checkpoint,
             message,
         } => warn!(job, step = %checkpoint.next_step, message, "checkpoint failed"),
+        Notice::CheckpointOverdue(alarm) => error!(job, "{alarm}"),
         Notice::Draining(cause) => info!(job, cause, "job drains"),
         Notice::Ended(outcome) => info!(job, %outcome, "job ended"),
     }

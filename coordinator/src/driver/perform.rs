@@ -150,6 +150,7 @@ impl Driver {
             | Notice::RolledBack { .. }
             | Notice::StepCommitted(_)
             | Notice::CheckpointFailed { .. }
+            | Notice::CheckpointOverdue(_)
             | Notice::Draining(_)
             | Notice::Ended(_) => {}
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weft_common::checkpoint::AgeAlarm;
 use weft_common::id::{Digest, Epoch, JobId, SlotId, Step, WorkerId};
 use weft_common::ledger::CommitRecord;
 use weft_common::wire::{
@@ -143,6 +144,8 @@ pub enum Notice {
         /// What failed, the values, the remedy.
         message: String,
     },
+    /// No checkpoint was completed for too long; training goes on.
+    CheckpointOverdue(AgeAlarm),
     /// The job finishes what it does and ends.
     Draining(String),
     /// The job is over.

@@ -40,7 +40,7 @@ pub struct JobView {
     pub priority: i32,
     /// What its workers must be.
     pub needs: Needs,
-    /// Why it waits, where it does.
+    /// Why it waits, where it does, or what else someone should know of.
     pub waits: Option<String>,
     /// Where its results go, on the coordinator's host.
     pub output_dir: PathBuf,
@@ -227,7 +227,8 @@ impl JobView {
         self.committed_steps = run.committed.0;
         self.total_steps = run.data.total_steps();
         self.members = u32::try_from(run.live_count()).unwrap_or(u32::MAX);
-        self.waits = run.waiting.as_ref().map(ToString::to_string);
+        let waits = run.waiting.as_ref().map(ToString::to_string);
+        self.waits = waits.or_else(|| run.age.alarm.map(|alarm| alarm.to_string()));
     }
 
     /// Takes in what people are told at `unix_ms`.
@@ -247,6 +248,7 @@ impl JobView {
             | Notice::RolledBack { .. }
             | Notice::CheckpointSaved { .. }
             | Notice::CheckpointFailed { .. }
+            | Notice::CheckpointOverdue(_)
             | Notice::Draining(_) => {}
         }
     }

@@ -220,6 +220,7 @@ impl Run {
                 | Notice::EpochFormed(_)
                 | Notice::RolledBack { .. }
                 | Notice::CheckpointFailed { .. }
+                | Notice::CheckpointOverdue(_)
                 | Notice::Draining(_) => {}
             }
         }

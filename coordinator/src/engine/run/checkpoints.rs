@@ -93,9 +93,15 @@ impl CheckpointBook {
         Some(late)
     }
 
-    /// Takes note of a complete checkpoint. One that nobody waits for changes nothing.
-    pub fn written(&mut self, worker: WorkerId, written: CheckpointWritten, cx: &mut Context<'_>) {
-        if self.settle(worker, &written.checkpoint) {
+    /// Takes note of a complete checkpoint; whether somebody waited for it. Otherwise nothing changes.
+    pub fn written(
+        &mut self,
+        worker: WorkerId,
+        written: CheckpointWritten,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let awaited = self.settle(worker, &written.checkpoint);
+        if awaited {
             self.complete = Some(written.checkpoint.clone());
             self.failed = None;
             self.slow_writer = None;
@@ -105,6 +111,7 @@ impl CheckpointBook {
                 elapsed: written.elapsed,
             });
         }
+        awaited
     }
 
     /// Takes note of a checkpoint that could not be written; training goes on.

@@ -31,6 +31,7 @@ impl Run {
         };
         let live = self.live();
         let report = self.report(&round, record, *update, *since, cx);
+        self.age.stepped(report.timing.total);
         self.applying = Some(Applying::new(report, &live));
         self.last_sum = Some(CommittedSum {
             step,

@@ -12,6 +12,7 @@
 //! their accumulators hold, and a new membership (epoch) goes on with the same step. Once the sum of a step is agreed on,
 //! no loss can undo it.
 
+mod age;
 mod applying;
 mod candidates;
 mod checkpoints;
@@ -36,6 +37,7 @@ use weft_common::id::{Digest, Epoch, Step, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire::{Membership, Round};
 
+pub(super) use age::SavedAge;
 pub(super) use candidates::Candidate;
 pub(super) use checkpoints::CheckpointBook;
 pub use closing::DrainCause;
@@ -90,6 +92,8 @@ pub struct Run {
     pub grad_norm: f64,
     /// Its checkpoints.
     pub checkpoints: CheckpointBook,
+    /// How old the newest of them is.
+    pub age: SavedAge,
     /// How fast members are, and when they were last seen to get on.
     pub progress: Progress,
     /// What members say of peers that they cannot reach.
@@ -139,6 +143,7 @@ impl Run {
             last_sum: terms.continued.as_ref().and_then(|from| from.last),
             grad_norm: 0.0,
             checkpoints: CheckpointBook::starting_with(terms.resume.clone()),
+            age: SavedAge::fresh(cx.now),
             progress: Progress::default(),
             trouble: Trouble::default(),
             drain: None,
@@ -215,6 +220,7 @@ impl Run {
         self.give_up_forming(terms, cx)?;
         self.give_up_candidates(cx);
         self.give_up_saving(cx);
+        self.mind_age(terms, cx);
         self.face_trouble(cx)?;
         self.end_stalls(cx)
     }

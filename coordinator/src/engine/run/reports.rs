@@ -27,7 +27,9 @@ impl Run {
             wire::Event::Prepared(holding) => self.prepared(terms, worker, holding, cx),
             wire::Event::SyncFailed(_) => self.sync_failed(terms, worker, cx),
             wire::Event::CheckpointWritten(written) => {
-                self.checkpoints.written(worker, written, cx);
+                if self.checkpoints.written(worker, written, cx) {
+                    self.age.saved(cx.now);
+                }
             }
             wire::Event::CheckpointFailed(failed) => {
                 self.checkpoints.not_written(worker, failed, cx);

@@ -1,5 +1,6 @@
 //! The engine, event by event: the new state and every action.
 
+mod age;
 mod faults;
 mod fixture;
 mod hangs;

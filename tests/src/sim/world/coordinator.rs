@@ -81,6 +81,7 @@ impl World {
             | Notice::RolledBack { .. }
             | Notice::CheckpointSaved { .. }
             | Notice::CheckpointFailed { .. }
+            | Notice::CheckpointOverdue(_)
             | Notice::Draining(_) => {}
         }
     }
