@@ -14,5 +14,6 @@ pub mod plan;
 pub mod recipe;
 pub mod storage;
 pub mod store;
+pub mod sum_digest;
 pub mod time;
 pub mod wire;

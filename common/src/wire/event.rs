@@ -110,8 +110,10 @@ pub struct SlotDone {
 pub struct ReducedReport {
     /// The attempt.
     pub round: Round,
-    /// Digest of the summed integers.
+    /// [`SumDigest`](crate::sum_digest::SumDigest) of the summed integers.
     pub digest: Digest,
+    /// The same of what this worker put in.
+    pub part: Digest,
     /// What the reserved elements say.
     pub health: SumHealth,
     /// Time reducing, waiting for peers included.

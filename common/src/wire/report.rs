@@ -57,7 +57,7 @@ pub struct SlotOutcome {
     pub supervised: u64,
     /// All tokens.
     pub tokens: u64,
-    /// Digest of the slot's integer gradient.
+    /// [`SumDigest`](crate::sum_digest::SumDigest) of the slot's integer gradient.
     pub digest: Digest,
 }
 

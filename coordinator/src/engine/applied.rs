@@ -60,7 +60,7 @@ impl Applying {
 
     /// What the members' states are, once all of those that are left have applied and there is one.
     #[must_use]
-    pub fn verdict(&self) -> BallotVerdict {
+    pub(super) fn verdict(&self) -> BallotVerdict {
         let voters = self.ballot.voters().count();
         if !self.awaited.is_empty() || voters == 0 {
             return BallotVerdict::Open;

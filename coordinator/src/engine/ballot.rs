@@ -7,13 +7,13 @@ use weft_common::wire::RejectReason;
 
 /// The votes of one round.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ballot {
+pub(super) struct Ballot {
     votes: BTreeMap<WorkerId, Digest>,
 }
 
 /// What the votes say so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BallotVerdict {
+pub(super) enum BallotVerdict {
     /// Members are missing.
     Open,
     /// All agree.
@@ -27,7 +27,7 @@ impl Ballot {
     ///
     /// # Errors
     /// The voter voted before.
-    pub fn cast(&mut self, voter: WorkerId, digest: Digest) -> Result<(), RejectReason> {
+    pub(super) fn cast(&mut self, voter: WorkerId, digest: Digest) -> Result<(), RejectReason> {
         if self.votes.contains_key(&voter) {
             return Err(RejectReason::Phase);
         }
@@ -36,24 +36,17 @@ impl Ballot {
     }
 
     /// Takes a vote back.
-    pub fn withdraw(&mut self, voter: WorkerId) {
+    pub(super) fn withdraw(&mut self, voter: WorkerId) {
         self.votes.remove(&voter);
     }
 
-    /// Whether `voter` voted.
-    #[must_use]
-    pub fn has(&self, voter: WorkerId) -> bool {
-        self.votes.contains_key(&voter)
-    }
-
     /// Who voted.
-    pub fn voters(&self) -> impl Iterator<Item = WorkerId> + '_ {
+    pub(super) fn voters(&self) -> impl Iterator<Item = WorkerId> + '_ {
         self.votes.keys().copied()
     }
 
     /// Counts, once `world` members voted.
-    #[must_use]
-    pub fn verdict(&self, world: usize) -> BallotVerdict {
+    pub(super) fn verdict(&self, world: usize) -> BallotVerdict {
         if self.votes.len() < world {
             return BallotVerdict::Open;
         }

@@ -136,13 +136,13 @@ fn check_slots(run: &Run, found: &mut Vec<String>) {
             found,
         ),
     }
-    if let Phase::Reducing { ballot, .. } = &round.phase {
+    if let Phase::Reducing { sums } = &round.phase {
         demand(
             round.book.is_complete(),
             || "members sum before all slots are computed".into(),
             found,
         );
-        let strangers = ballot.voters().any(|id| run.members.get(id).is_none());
-        demand(!strangers, || "a stranger voted".into(), found);
+        let strangers = sums.members().any(|id| run.members.get(id).is_none());
+        demand(!strangers, || "a stranger summed".into(), found);
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use weft_common::id::{Epoch, LeaseId, SlotId, Step, WorkerId};
 use weft_common::plan::{SlotPlan, StepPlan};
+use weft_common::sum_digest::SumDigest;
 use weft_common::time::Timestamp;
 use weft_common::wire::{HeldSlot, LeasedSlot, RejectReason, SlotDone, SlotOutcome};
 
@@ -286,6 +287,17 @@ impl LeaseBook {
     /// Hands over those that count, in slot order.
     pub(super) fn take_accepted(&mut self) -> Vec<AcceptedSlot> {
         std::mem::take(&mut self.accepted).into_values().collect()
+    }
+
+    /// The digests of what each worker computed and counts, added up.
+    #[must_use]
+    pub fn computed(&self) -> BTreeMap<WorkerId, SumDigest> {
+        let mut computed: BTreeMap<WorkerId, SumDigest> = BTreeMap::new();
+        for by in self.accepted.values() {
+            let own = computed.entry(by.worker).or_default();
+            *own = own.plus(by.outcome.digest.into());
+        }
+        computed
     }
 
     /// Who holds leases or computed slots that count.

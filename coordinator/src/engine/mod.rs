@@ -21,6 +21,7 @@ mod outcome;
 mod placement;
 mod round;
 mod run;
+mod sums;
 mod terms;
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,11 @@ use weft_common::id::{SlotId, Step, WorkerId};
 use weft_common::ledger::{CommitRecord, SlotRecord};
 use weft_common::plan::StepPlan;
 use weft_common::time::Timestamp;
-use weft_common::wire::{SumHealth, Update};
+use weft_common::wire::Update;
 
 use super::action::StepTiming;
-use super::ballot::Ballot;
 use super::lease::LeaseBook;
+use super::sums::Sums;
 
 /// One step on its way to its commit.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,10 +38,8 @@ pub enum Phase {
     Leasing,
     /// All slots are accepted; members sum.
     Reducing {
-        /// Digests of the sum.
-        ballot: Ballot,
-        /// What the sum's reserved elements say, by the last report.
-        health: SumHealth,
+        /// What they say of the sum.
+        sums: Sums,
     },
     /// The sum is agreed on; its record is being made durable.
     Committing {
@@ -95,8 +93,7 @@ impl StepRound {
     /// Everything is accepted: members sum.
     pub(super) fn seal(&mut self) {
         self.phase = Phase::Reducing {
-            ballot: Ballot::default(),
-            health: SumHealth::Finite,
+            sums: Sums::default(),
         };
     }
 

@@ -92,17 +92,92 @@ pub enum Fault {
         /// How many.
         workers: u32,
     },
-    /// A worker's memory loses a bit: its sum is wrong once.
+    /// A worker's memory loses a bit.
     FlipBit {
         /// Whose.
         host: u32,
+        /// Where.
+        flip: Flip,
     },
+}
+
+/// Where a worker's memory loses a bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flip {
+    /// In the sum over all members, when it has it.
+    Sum,
+    /// In what it puts into the sum.
+    Part,
+    /// In what it says of a micro-batch.
+    Report,
+}
+
+/// What a fault did to somebody: a fault that never does anything tests nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bite {
+    /// A worker process was killed.
+    WorkerKilled,
+    /// A worker process was told to stop.
+    WorkerStopped,
+    /// A worker process stood still.
+    WorkerPaused,
+    /// An order never came to its end.
+    OrderHung,
+    /// A connection broke.
+    ConnectionReset,
+    /// A worker's report waited for a link.
+    ReportHeldBack,
+    /// A command waited for a link.
+    CommandHeldBack,
+    /// Members could not reach each other to sum.
+    PeersSeparated,
+    /// A coordinator was killed.
+    CoordinatorKilled,
+    /// Something waited for a coordinator that stood still.
+    CoordinatorPaused,
+    /// A coordinator found that another one had taken over.
+    CoordinatorSuperseded,
+    /// A checkpoint could not be written.
+    CheckpointFailed,
+    /// A report was said twice.
+    ReportRepeated,
+    /// A job was asked to take another number of workers.
+    JobScaled,
+    /// A sum was wrong.
+    SumFlipped,
+    /// What a worker put into a sum was wrong.
+    PartFlipped,
+    /// A worker said something wrong of a micro-batch.
+    ReportFlipped,
+}
+
+impl Bite {
+    /// All there are.
+    pub const ALL: [Self; 17] = [
+        Self::WorkerKilled,
+        Self::WorkerStopped,
+        Self::WorkerPaused,
+        Self::OrderHung,
+        Self::ConnectionReset,
+        Self::ReportHeldBack,
+        Self::CommandHeldBack,
+        Self::PeersSeparated,
+        Self::CoordinatorKilled,
+        Self::CoordinatorPaused,
+        Self::CoordinatorSuperseded,
+        Self::CheckpointFailed,
+        Self::ReportRepeated,
+        Self::JobScaled,
+        Self::SumFlipped,
+        Self::PartFlipped,
+        Self::ReportFlipped,
+    ];
 }
 
 /// A mistake put into the simulation's own drivers, to see that the invariants find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
-    /// A worker adds a micro-batch to its accumulator twice, now and then.
+    /// A worker adds a micro-batch to its accumulator twice, now and then, and its digest says so.
     CountTwice,
     /// The coordinator's driver says that a record is durable before it is.
     CommitBeforeLedger,
@@ -190,6 +265,13 @@ fn draw(setup: &Setup, rng: &mut Rng) -> Fault {
             )
             .unwrap_or(1),
         },
-        _ => Fault::FlipBit { host },
+        _ => Fault::FlipBit {
+            host,
+            flip: match rng.below(3) {
+                0 => Flip::Sum,
+                1 => Flip::Part,
+                _ => Flip::Report,
+            },
+        },
     }
 }

@@ -21,6 +21,6 @@ mod setup;
 mod trainer;
 mod world;
 
-pub use faults::{Fault, Planted};
+pub use faults::{Bite, Fault, Flip, Planted};
 pub use setup::Setup;
 pub use world::{Report, run};

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use weft_common::id::{Digest, LeaseId, Step};
+use weft_common::plan::SlotPlan;
 use weft_common::wire::{
     AppliedReport, CheckpointRef, EngineInfo, Event, FormEpoch, HeldSlot, HeldSum, Holding,
     Membership, MemoryReport, ReducedReport, Round, SlotDone, SlotOutcome, SumHealth,
@@ -11,7 +12,15 @@ use weft_common::wire::{
 use weft_worker::agent::machine::Scope;
 use weft_worker::agent::{Answer, Order};
 
-use super::arithmetic::{INITIAL, digest, gradient, update};
+use super::arithmetic::{INITIAL, digest, gradient, sum_digest, update};
+use super::faults::Flip;
+
+/// Bits that are lost; another one in each place, so that no two mistakes come to none.
+const REPORT_BIT: u32 = 0;
+/// See `REPORT_BIT`.
+const PART_BIT: u32 = 20;
+/// See `REPORT_BIT`.
+pub(super) const SUM_BIT: u32 = 40;
 
 /// What was cancelled so far, by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,10 +37,10 @@ pub(super) struct Loaded {
     pub(super) newest: Membership,
     pub(super) next_step: Step,
     pub(super) state: u64,
-    accumulator: u64,
+    accumulator: i64,
     slots: Vec<HeldSlot>,
-    staged: Option<(LeaseId, HeldSlot, u64)>,
-    sum: Option<(HeldSum, u64)>,
+    staged: Option<(LeaseId, HeldSlot, i64)>,
+    sum: Option<(HeldSum, i64)>,
     epoch: Option<FormEpoch>,
 }
 
@@ -45,9 +54,13 @@ pub(super) struct Trainer {
     pub(super) running: Option<(Order, Cancels)>,
     /// Grows with everything it begins, so that news of what it began before can be told apart.
     pub(super) turn: u64,
-    /// Its next sum is wrong.
-    pub(super) flips: bool,
-    /// It adds its next slot twice.
+    /// A bit of this is about to be lost.
+    pub(super) flips: Option<Flip>,
+    /// It may be lost in the step in hand.
+    pub(super) may_flip: bool,
+    /// Bits were lost.
+    pub(super) flipped: bool,
+    /// It adds its next slot twice, and reports it so.
     pub(super) counts_twice: bool,
 }
 
@@ -78,7 +91,17 @@ impl Trainer {
             .is_some_and(|(order, since)| match order {
                 Order::Compute { slot, .. } => slot.staged && since.staged != self.cancels.staged,
                 Order::Reduce(_) => since.reduce != self.cancels.reduce,
-                _ => false,
+                Order::Load(_)
+                | Order::Describe(_)
+                | Order::Settle(_)
+                | Order::Restore(_)
+                | Order::Adopt { .. }
+                | Order::Join(_)
+                | Order::Merge { .. }
+                | Order::Discard(_)
+                | Order::Apply { .. }
+                | Order::Snapshot(_)
+                | Order::Unload => false,
             });
         if ends {
             self.running = None;
@@ -94,7 +117,15 @@ impl Trainer {
             Order::Compute { slot, .. } if slot.staged => since.staged != now.staged,
             Order::Compute { .. } => since.slots != now.slots,
             Order::Reduce(_) => since.reduce != now.reduce,
-            _ => false,
+            Order::Load(_)
+            | Order::Describe(_)
+            | Order::Restore(_)
+            | Order::Adopt { .. }
+            | Order::Join(_)
+            | Order::Merge { .. }
+            | Order::Discard(_)
+            | Order::Apply { .. }
+            | Order::Snapshot(_) => false,
         };
         kind || since.job != now.job
     }
@@ -155,13 +186,16 @@ impl Trainer {
                 None
             }
             Order::Compute { round, slot, .. } => {
-                let twice = std::mem::take(&mut self.counts_twice) && !slot.staged;
+                let twice = std::mem::take(&mut self.counts_twice);
+                let flips = self.flips(Flip::Report);
                 let loaded = self.loaded.as_mut()?;
-                let held = loaded.compute(&slot.plan, slot.staged.then_some(slot.lease));
-                if twice {
-                    loaded.accumulator = loaded
-                        .accumulator
-                        .wrapping_add(gradient(loaded.state, &slot.plan));
+                let value = gradient(loaded.state, &slot.plan) * (1 + i64::from(twice));
+                let said = value ^ (i64::from(flips) << REPORT_BIT);
+                let held = held(&slot.plan, said);
+                if slot.staged {
+                    loaded.staged = Some((slot.lease, held, value));
+                } else {
+                    loaded.add(held, value);
                 }
                 Some(Answer::Done(Event::SlotDone(SlotDone {
                     round,
@@ -193,6 +227,14 @@ impl Trainer {
         }
     }
 
+    /// Whether a bit is lost here and now.
+    pub(super) fn flips(&mut self, at: Flip) -> bool {
+        let flips = self.flips.take_if(|flip| self.may_flip && *flip == at);
+        let flips = flips.is_some();
+        self.flipped |= flips;
+        flips
+    }
+
     fn describe(&mut self, membership: Membership, ports: (u16, u16)) -> Option<Answer> {
         let holding = self.loaded.as_mut()?.holding(membership, ports);
         Some(Answer::Done(Event::Prepared(holding)))
@@ -203,7 +245,7 @@ impl Trainer {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Given {
     /// The sum over all members.
-    pub(super) sum: Option<u64>,
+    pub(super) sum: Option<i64>,
     /// The state that a checkpoint holds.
     pub(super) state: Option<(u64, Step)>,
     /// How long it took.
@@ -259,30 +301,17 @@ impl Loaded {
     }
 
     /// Its part of a sum.
-    pub(super) fn part(&self) -> u64 {
+    pub(super) fn part(&self) -> i64 {
         self.accumulator
     }
 
-    fn compute(&mut self, plan: &weft_common::plan::SlotPlan, staged: Option<LeaseId>) -> HeldSlot {
-        let value = gradient(self.state, plan);
-        let held = HeldSlot {
-            slot: plan.slot,
-            outcome: SlotOutcome {
-                loss_sum: plan.supervised_tokens as f64,
-                supervised: plan.supervised_tokens,
-                tokens: plan.tokens,
-                digest: digest(value),
-            },
-        };
-        match staged {
-            Some(lease) => self.staged = Some((lease, held, value)),
-            None => self.add(held, value),
-        }
-        held
+    /// A bit of its part is lost.
+    pub(super) fn flip(&mut self) {
+        self.accumulator ^= 1 << PART_BIT;
     }
 
-    fn add(&mut self, held: HeldSlot, value: u64) {
-        self.accumulator = self.accumulator.wrapping_add(value);
+    fn add(&mut self, held: HeldSlot, value: i64) {
+        self.accumulator += value;
         self.slots.push(held);
         self.sum = None;
     }
@@ -293,15 +322,16 @@ impl Loaded {
         }
     }
 
-    fn reduced(&mut self, round: Round, sum: u64, elapsed: std::time::Duration) -> Option<Answer> {
+    fn reduced(&mut self, round: Round, sum: i64, elapsed: std::time::Duration) -> Option<Answer> {
         let held = HeldSum {
-            digest: digest(sum),
+            digest: sum_digest(sum),
             health: SumHealth::Finite,
         };
         self.sum = Some((held, sum));
         Some(Answer::Done(Event::Reduced(ReducedReport {
             round,
             digest: held.digest,
+            part: sum_digest(self.accumulator),
             health: held.health,
             elapsed,
         })))
@@ -339,6 +369,19 @@ impl Loaded {
             slots: self.slots.clone(),
             sum: self.sum.map(|(held, _)| held),
         }
+    }
+}
+
+/// What a worker says of a micro-batch.
+fn held(plan: &SlotPlan, gradient: i64) -> HeldSlot {
+    HeldSlot {
+        slot: plan.slot,
+        outcome: SlotOutcome {
+            loss_sum: plan.supervised_tokens as f64,
+            supervised: plan.supervised_tokens,
+            tokens: plan.tokens,
+            digest: sum_digest(gradient),
+        },
     }
 }
 

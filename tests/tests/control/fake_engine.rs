@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use weft_common::id::{Digest, Step};
 use weft_common::plan::SlotPlan;
+use weft_common::sum_digest::{Flags, SumDigest};
 use weft_worker::agent::{
     Applied, Engine, EngineError, EngineFactory, EngineInfo, ErrorKind, MemoryReport, Reduced,
-    SlotOutcome, Snapshot, SnapshotFiles, SnapshotMeta, SumHealth,
+    SlotOutcome, Snapshot, SnapshotFiles, SnapshotMeta,
 };
 use weft_worker::collective::{Cancel, Collective};
 
@@ -22,7 +23,7 @@ pub(crate) struct Behaviour {
     pub(crate) slot_takes: Duration,
     /// Flips a bit of this step's sum.
     pub(crate) corrupt_sum_at: Option<u64>,
-    /// Reports this step's sum as not finite.
+    /// Its gradients of this step are not finite.
     pub(crate) non_finite_at: Option<u64>,
     /// Cannot be made.
     pub(crate) fails_to_load: bool,
@@ -42,9 +43,9 @@ pub(crate) fn factory(behaviour: Behaviour) -> EngineFactory {
         Ok(Box::new(FakeEngine {
             behaviour: behaviour.clone(),
             state: vec![0; PARAMS],
-            accumulator: vec![0; PARAMS],
+            accumulator: vec![0; PARAMS + 1],
             staged: None,
-            sum: vec![0; PARAMS],
+            sum: vec![0; PARAMS + 1],
         }))
     })
 }
@@ -52,6 +53,7 @@ pub(crate) fn factory(behaviour: Behaviour) -> EngineFactory {
 struct FakeEngine {
     behaviour: Behaviour,
     state: Vec<i64>,
+    /// The gradients' sum, then the number of micro-batches that were not finite.
     accumulator: Vec<i64>,
     staged: Option<Vec<i64>>,
     sum: Vec<i64>,
@@ -70,12 +72,19 @@ fn storage(error: std::io::Error) -> EngineError {
     EngineError::new(ErrorKind::Storage, error)
 }
 
-fn outcome(step: Step, slot: &SlotPlan) -> SlotOutcome {
+fn digest(values: &[i64]) -> SumDigest {
+    SumDigest::of(&values[..PARAMS], 0).with_flags(Flags {
+        non_finite: values[PARAMS].cast_unsigned(),
+        overflow: 0,
+    })
+}
+
+fn outcome(step: Step, slot: &SlotPlan, gradient: &[i64]) -> SlotOutcome {
     SlotOutcome {
         loss_sum: slot.supervised_tokens as f64 / (step.0 + 1) as f64,
         supervised: slot.supervised_tokens,
         tokens: slot.tokens,
-        digest: Digest::of(&slot.slot.0.to_le_bytes()),
+        digest: digest(gradient).into(),
     }
 }
 
@@ -97,7 +106,9 @@ impl FakeEngine {
             (i64::from(*row) + 1) * (index as i64 + 1) + self.state[index] % 1000 * step.0 as i64
         };
         let value = |index: usize| slot.rows.iter().map(|row| of_row(index, row)).sum();
-        Some((0..PARAMS).map(value).collect())
+        let sick = self.behaviour.non_finite_at == Some(step.0);
+        let values = (0..PARAMS).map(value);
+        Some(values.chain([i64::from(sick)]).collect())
     }
 
     fn add(&mut self, gradient: &[i64]) {
@@ -136,8 +147,9 @@ impl Engine for FakeEngine {
         _: u64,
     ) -> Result<SlotOutcome, EngineError> {
         let gradient = self.gradient(step, slot, &Cancel::new());
-        self.add(&gradient.expect("nobody cancels it"));
-        Ok(outcome(step, slot))
+        let gradient = gradient.expect("nobody cancels it");
+        self.add(&gradient);
+        Ok(outcome(step, slot, &gradient))
     }
 
     fn compute_staged(
@@ -148,7 +160,8 @@ impl Engine for FakeEngine {
         cancel: &Cancel,
     ) -> Result<Option<SlotOutcome>, EngineError> {
         self.staged = self.gradient(step, slot, cancel);
-        Ok(self.staged.as_ref().map(|_| outcome(step, slot)))
+        let staged = self.staged.as_ref();
+        Ok(staged.map(|gradient| outcome(step, slot, gradient)))
     }
 
     fn merge_staged(&mut self) -> Result<(), EngineError> {
@@ -175,14 +188,11 @@ impl Engine for FakeEngine {
         if self.behaviour.corrupt_sum_at == Some(step) {
             self.sum[0] ^= 1;
         }
-        let health = if self.behaviour.non_finite_at == Some(step) {
-            SumHealth::NonFinite
-        } else {
-            SumHealth::Finite
-        };
+        let sum = digest(&self.sum);
         Ok(Reduced {
-            digest: Digest::of(&bytes_of(&self.sum)),
-            health,
+            digest: sum.into(),
+            part: digest(&self.accumulator).into(),
+            health: sum.flags().health(),
         })
     }
 

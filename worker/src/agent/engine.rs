@@ -130,8 +130,10 @@ pub struct SnapshotMeta {
 /// A summed gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reduced {
-    /// Digest of the summed integers, reserved elements included.
+    /// [`SumDigest`](weft_common::sum_digest::SumDigest) of the summed integers, reserved elements included.
     pub digest: Digest,
+    /// The same of what this worker put in, as it was read for that: the digests of its micro-batches, added up.
+    pub part: Digest,
     /// What the reserved elements say.
     pub health: SumHealth,
 }

@@ -211,9 +211,11 @@ impl Engine for FakeEngine {
         let mut sum = self.accumulator.clone();
         collective.all_reduce_sum(&mut sum, cancel)?;
         let digest = Digest::of(&bytes_of(&sum));
+        let part = Digest::of(&bytes_of(&self.accumulator));
         self.sum = Some(sum);
         Ok(Reduced {
             digest,
+            part,
             health: SumHealth::Finite,
         })
     }

@@ -1,9 +1,9 @@
 //! The sum of a worker's micro-batch gradients, exact, and its reduction over all workers.
 
 use rayon::prelude::*;
+use weft_common::sum_digest::SumDigest;
 
 use super::fixed_point::{self, Flags};
-use super::sum_digest::SumDigest;
 use crate::collective::{Cancel, Collective, CollectiveError};
 
 /// Elements that one task converts at a time; fits the first-level cache beside its gradients.
@@ -27,6 +27,8 @@ pub struct Accumulator {
 pub struct ReducedSum {
     /// Digest of the summed integers and flags; equal on every member.
     pub digest: SumDigest,
+    /// The same of what this member put in, as it was read for that.
+    pub part: SumDigest,
     /// What could not be represented in any micro-batch of any member; the gradient is of use only if nothing.
     pub flags: Flags,
 }
@@ -116,15 +118,21 @@ impl Accumulator {
         assert_eq!(grads.len(), self.sums.len(), "one gradient for each sum");
         let flags = self.reduce_flags(collective, cancel)?;
         let mut digest = SumDigest::default().with_flags(flags);
+        let mut part = SumDigest::default().with_flags(self.flags);
         let mut bounce = vec![0; BUCKET.min(self.sums.len())];
         let buckets = self.sums.chunks(BUCKET).zip(grads.chunks_mut(BUCKET));
         for (index, (sums, grads)) in buckets.enumerate() {
             let bounce = &mut bounce[..sums.len()];
             bounce.copy_from_slice(sums);
+            part = part.plus(digest_of(bounce, index * BUCKET));
             collective.all_reduce_sum(bounce, cancel)?;
             digest = digest.plus(convert_bucket(bounce, grads, index * BUCKET));
         }
-        Ok(ReducedSum { digest, flags })
+        Ok(ReducedSum {
+            digest,
+            part,
+            flags,
+        })
     }
 
     /// The two reserved elements: how many gradient elements could not be represented.
@@ -151,6 +159,13 @@ fn add_block(sums: &mut [i64], grads: &[f32], first: usize) -> SumDigest {
         *sum = sum.wrapping_add(*term);
     }
     SumDigest::of(fixed, first).with_flags(flags)
+}
+
+fn digest_of(sums: &[i64], first: usize) -> SumDigest {
+    sums.par_chunks(BLOCK)
+        .enumerate()
+        .map(|(block, sums)| SumDigest::of(sums, first + block * BLOCK))
+        .reduce(SumDigest::default, SumDigest::plus)
 }
 
 fn convert_bucket(sums: &[i64], grads: &mut [f32], first: usize) -> SumDigest {
@@ -217,7 +232,8 @@ mod tests {
             accumulator.add(0, &gradient(slot, 100));
             slots = slots.plus(accumulator.end_slot());
         }
-        assert_eq!(reduced(&accumulator).1.digest, slots);
+        let sum = reduced(&accumulator).1;
+        assert_eq!((sum.digest, sum.part), (slots, slots));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! sum stays below 2^63 and no addition can wrap, whatever the order. What is beyond the limit, infinite or not a
 //! number contributes 0 and is counted in [`Flags`], which travel in the sum's reserved elements.
 
-use std::ops::AddAssign;
+pub use weft_common::sum_digest::Flags;
 
 /// Bits behind the binary point.
 pub const FRACTION_BITS: u32 = 40;
@@ -24,22 +24,6 @@ const SCALE: f64 = (1_u64 << FRACTION_BITS) as f64;
 /// 1.5·2^52: added to a number below 2^51 in magnitude it leaves the number, rounded half to even, in the low mantissa
 /// bits. Unlike a conversion instruction this vectorizes on every target.
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
-
-/// How many gradient elements could not be represented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flags {
-    /// Infinite or not a number.
-    pub non_finite: u64,
-    /// Finite, but of magnitude [`LIMIT`] or more.
-    pub overflow: u64,
-}
-
-impl AddAssign for Flags {
-    fn add_assign(&mut self, other: Self) {
-        self.non_finite += other.non_finite;
-        self.overflow += other.overflow;
-    }
-}
 
 /// Converts a block; `fixed[i] = round(grads[i]·2^40)`, or 0 where that does not fit.
 ///

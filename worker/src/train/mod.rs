@@ -4,7 +4,6 @@ pub mod accumulator;
 pub mod fixed_point;
 pub mod optimizer;
 pub mod session;
-pub mod sum_digest;
 
 mod batch;
 mod loss;

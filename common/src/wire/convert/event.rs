@@ -112,6 +112,7 @@ impl From<ReducedReport> for v1::Reduced {
         Self {
             round: Some(from.round.into()),
             digest: digest_bytes(from.digest).into(),
+            part: digest_bytes(from.part).into(),
             health: health_code(from.health),
             elapsed_nanos: nanos(from.elapsed),
         }
@@ -125,6 +126,7 @@ impl TryFrom<v1::Reduced> for ReducedReport {
         Ok(Self {
             round: round(from.round)?,
             digest: digest(&from.digest, "digest")?,
+            part: digest(&from.part, "part")?,
             health: health(from.health)?,
             elapsed: Duration::from_nanos(from.elapsed_nanos),
         })

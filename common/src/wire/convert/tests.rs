@@ -174,6 +174,7 @@ fn events() -> Vec<Event> {
         Event::Reduced(ReducedReport {
             round: round.clone(),
             digest: Digest::of(b"sum"),
+            part: Digest::of(b"part"),
             health: SumHealth::Overflow,
             elapsed,
         }),

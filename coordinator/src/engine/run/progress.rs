@@ -138,7 +138,7 @@ impl Run {
         let applies = self.applying.as_ref().is_some_and(|a| a.awaits(worker));
         let works = self.round.as_ref().is_some_and(|round| match &round.phase {
             Phase::Leasing => round.book.holds(worker),
-            Phase::Reducing { ballot, .. } => !ballot.has(worker),
+            Phase::Reducing { sums } => !sums.has(worker),
             Phase::Committing { .. } => false,
         });
         applies || works

@@ -1,14 +1,15 @@
-//! Reducing: members sum, and must agree on the sum.
+//! Reducing: members sum, and the sum must be that of the micro-batches.
 
 use weft_common::id::{Digest, WorkerId};
 use weft_common::ledger::{self, CommitRecord, SlotRecord};
+use weft_common::sum_digest::SumDigest;
 use weft_common::wire::{self, ReducedReport, RejectReason, SumHealth};
 
 use super::super::action::Action;
-use super::super::ballot::BallotVerdict;
 use super::super::context::Context;
 use super::super::outcome::{Compared, FailReason, LossCause};
 use super::super::round::Phase;
+use super::super::sums::{Mistake, SumsVerdict};
 use super::super::terms::{JobTerms, OnNonFinite};
 use super::{Flow, Run};
 
@@ -21,10 +22,10 @@ impl Run {
         report: &ReducedReport,
         cx: &mut Context<'_>,
     ) -> Flow {
-        match self.vote(worker, report, cx) {
-            Ok(BallotVerdict::Open) => Flow::Continue(()),
-            Ok(BallotVerdict::Unanimous(digest)) => self.agreed(terms, digest, report.health, cx),
-            Ok(BallotVerdict::Split(odd)) => self.disagreed(&odd, cx),
+        match self.take_sum(worker, report, cx) {
+            Ok(None) => Flow::Continue(()),
+            Ok(Some(SumsVerdict::Proven(sum))) => self.proven(terms, sum, cx),
+            Ok(Some(SumsVerdict::Wrong(wrong))) => self.summed_wrongly(&wrong, cx),
             Err(reason) => {
                 cx.reject(worker, report.round.clone(), reason);
                 Flow::Continue(())
@@ -32,13 +33,13 @@ impl Run {
         }
     }
 
-    /// A member votes on this step's sum only after it applied the step before.
-    fn vote(
+    /// A member tells of this step's sum only after it applied the step before. Once all have, it is known who is right.
+    fn take_sum(
         &mut self,
         worker: WorkerId,
         report: &ReducedReport,
         cx: &Context<'_>,
-    ) -> Result<BallotVerdict, RejectReason> {
+    ) -> Result<Option<SumsVerdict>, RejectReason> {
         self.fence(worker, &report.round, cx)?;
         if &report.round.membership != self.members.membership() {
             return Err(RejectReason::Epoch);
@@ -48,24 +49,18 @@ impl Run {
         }
         let world = self.live_count();
         let round = self.round.as_mut().ok_or(RejectReason::Phase)?;
-        let Phase::Reducing { ballot, health } = &mut round.phase else {
+        let Phase::Reducing { sums } = &mut round.phase else {
             return Err(RejectReason::Phase);
         };
-        ballot.cast(worker, report.digest)?;
-        *health = report.health;
-        let verdict = ballot.verdict(world);
+        sums.take(worker, report)?;
         round.reducing.insert(worker, report.elapsed);
-        Ok(verdict)
+        let all = sums.count() >= world;
+        Ok(all.then(|| sums.verdict(&round.book.computed())))
     }
 
-    /// All members hold the same sum: decides what happens to it and records that.
-    fn agreed(
-        &mut self,
-        terms: &JobTerms,
-        sum_digest: Digest,
-        health: SumHealth,
-        cx: &mut Context<'_>,
-    ) -> Flow {
+    /// All members hold the sum of the micro-batches: decides what happens to it and records that.
+    fn proven(&mut self, terms: &JobTerms, sum: SumDigest, cx: &mut Context<'_>) -> Flow {
+        let health = sum.flags().health();
         let step = self.committed;
         let update = match (health, terms.on_non_finite) {
             (SumHealth::Finite, _) => wire::Update::Apply,
@@ -74,7 +69,7 @@ impl Run {
                 return self.fail(FailReason::NonFinite { step, health });
             }
         };
-        let Some(record) = self.record_of(update, sum_digest, cx) else {
+        let Some(record) = self.record_of(update, sum.into(), cx) else {
             return Flow::Continue(());
         };
         cx.act(Action::AppendLedger {
@@ -125,26 +120,25 @@ impl Run {
         })
     }
 
-    /// Members hold different sums: memory is broken somewhere, or one of them lies. Those outside a majority are sent
-    /// away and their slots computed again; without a majority everything of this step is, once.
-    fn disagreed(&mut self, odd: &[WorkerId], cx: &mut Context<'_>) -> Flow {
-        let what = Compared::Sum;
-        if odd.len() < self.live().len() {
-            for worker in odd {
-                let why = format!("it differs from the others in {what}");
-                self.expel(*worker, LossCause::Expelled(why), cx);
+    /// Memory is broken somewhere, or a member lies. Those that are wrong are sent away and their slots computed again;
+    /// where that would be everybody, everything of this step is, once.
+    fn summed_wrongly(&mut self, wrong: &[(WorkerId, Mistake)], cx: &mut Context<'_>) -> Flow {
+        if wrong.len() < self.live_count() {
+            for (worker, mistake) in wrong {
+                self.expel(*worker, LossCause::Expelled(mistake.to_string()), cx);
             }
             return Flow::Continue(());
         }
+        let odd: Vec<WorkerId> = wrong.iter().map(|(worker, _)| *worker).collect();
         if self.trouble.recomputed == Some(self.committed) {
             return self.fail(FailReason::Disagreement {
-                what,
+                what: Compared::Sum,
                 step: self.committed,
-                odd: self.members.names(odd),
+                odd: self.members.names(&odd),
             });
         }
         self.trouble.recomputed = Some(self.committed);
-        for worker in self.live() {
+        for worker in odd {
             self.taint(worker);
         }
         Flow::Continue(())

@@ -55,10 +55,11 @@ impl Trouble {
         self.retry = false;
     }
 
-    /// Members summed: they can reach each other.
+    /// Members summed, and the sum is right.
     pub(super) fn forgiven(&mut self) {
         self.settled();
         self.retries = 0;
+        self.recomputed = None;
     }
 
     /// Whom most words are against; where they say nothing, the one with the last of them.

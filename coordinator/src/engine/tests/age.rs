@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_common::wire::{CheckpointFailed, ErrorKind, SumHealth};
+use weft_common::wire::{CheckpointFailed, ErrorKind};
 
 use super::super::*;
 use super::faults::{beat, compute_all};
@@ -31,7 +31,7 @@ fn step(
         told.extend(fixture.wait(Duration::from_secs(1)));
     }
     compute_all(fixture, step, actions);
-    fixture.report(1, reduced(step, b"sum", SumHealth::Finite));
+    fixture.report(1, reduced(step, SUM));
     let granted = fixture.durable(step);
     fixture.report(1, applied(step, b"state"));
     let next = step + 1;

@@ -44,7 +44,7 @@ pub(super) fn reduce(
 ) -> Vec<Action> {
     let mut actions = Vec::new();
     for number in numbers {
-        let wire::Event::Reduced(mut report) = reduced(step, b"sum", SumHealth::Finite) else {
+        let wire::Event::Reduced(mut report) = reduced(step, SUM) else {
             unreachable!("that is what it makes");
         };
         report.round.membership.epoch.0 = epoch;
@@ -359,7 +359,7 @@ fn a_member_with_another_sum_is_sent_away_and_its_slots_are_computed_again() {
     let (mut fixture, actions) = Fixture::running(3, 3, 6);
     compute_all(&mut fixture, 0, &actions);
     reduce(&mut fixture, &[1, 2], 1, 0);
-    let actions = fixture.report(3, reduced(0, b"flipped bit", SumHealth::Finite));
+    let actions = fixture.report(3, reduced(0, Digest::of(b"flipped bit")));
     assert_eq!(
         formed(&actions),
         [(worker(1), 2, 2, true), (worker(2), 2, 2, true)]
@@ -372,16 +372,61 @@ fn a_member_with_another_sum_is_sent_away_and_its_slots_are_computed_again() {
 }
 
 #[test]
-fn two_that_disagree_on_a_sum_compute_the_step_again_once() {
+fn of_two_with_different_sums_the_one_that_is_wrong_is_sent_away() {
     let (mut fixture, actions) = Fixture::running(2, 3, 2);
     compute_all(&mut fixture, 0, &actions);
     reduce(&mut fixture, &[1], 1, 0);
-    let actions = fixture.report(2, reduced(0, b"flipped bit", SumHealth::Finite));
-    assert_eq!(
-        formed(&actions),
-        [(worker(1), 2, 2, false), (worker(2), 2, 2, false)]
-    );
-    assert_eq!(granted(&actions).len(), 2);
+    let actions = fixture.report(2, reduced(0, Digest::of(b"flipped bit")));
+    assert_eq!(formed(&actions), [(worker(1), 2, 1, true)]);
+    assert_eq!(granted(&actions).len(), 1, "its slot is computed again");
+}
+
+#[test]
+fn a_member_that_puts_in_something_else_than_it_reported_is_sent_away() {
+    let (mut fixture, actions) = Fixture::running(2, 3, 2);
+    compute_all(&mut fixture, 0, &actions);
+    let broken = Digest::of(b"flipped bit");
+    for (number, part) in [(1, SUM), (2, broken)] {
+        let wire::Event::Reduced(mut report) = reduced(0, broken) else {
+            unreachable!("that is what it makes");
+        };
+        report.part = part;
+        fixture.report(number, wire::Event::Reduced(report));
+    }
+    assert_eq!(fixture.run().live(), [worker(1)]);
+}
+
+#[test]
+fn where_all_sums_are_wrong_the_step_is_computed_again_once() {
+    let (mut fixture, mut actions) = Fixture::running(2, 3, 2);
+    for epoch in [1, 2] {
+        for (to, slot) in granted(&actions) {
+            let wire::Event::SlotDone(mut done) = slot_done(0, &slot) else {
+                unreachable!("that is what it makes");
+            };
+            done.round.membership.epoch.0 = epoch;
+            let event = wire::Event::SlotDone(done);
+            fixture.feed(Event::Reported {
+                worker: to,
+                session: 0,
+                event,
+            });
+        }
+        for number in [1, 2] {
+            let wire::Event::Reduced(mut report) = reduced(0, Digest::of(b"lost bit")) else {
+                unreachable!("that is what it makes");
+            };
+            report.round.membership.epoch.0 = epoch;
+            actions = fixture.report(number, wire::Event::Reduced(report));
+        }
+        if epoch == 1 {
+            let both = [(worker(1), 2, 2, false), (worker(2), 2, 2, false)];
+            assert_eq!(formed(&actions), both);
+            assert_eq!(granted(&actions).len(), 2);
+        }
+    }
+    let text = reason(&fixture).to_string();
+    assert!(text.contains("summed gradient"), "{text}");
 }
 
 #[test]
@@ -572,7 +617,7 @@ fn a_cancelled_job_finishes_its_step_and_saves() {
     fixture.feed(Event::CancelRequested(job_id()));
     let (_, slot) = granted(&actions)[0].clone();
     fixture.report(1, slot_done(0, &slot));
-    fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
+    fixture.report(1, reduced(0, SUM));
     fixture.durable(0);
     fixture.report(1, applied(0, b"state"));
     fixture.report(1, written(1));
@@ -588,7 +633,7 @@ fn a_final_checkpoint_that_keeps_failing_fails_the_job() {
     let (mut fixture, actions) = Fixture::running(1, 1, 1);
     let (_, slot) = granted(&actions)[0].clone();
     fixture.report(1, slot_done(0, &slot));
-    fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
+    fixture.report(1, reduced(0, SUM));
     fixture.durable(0);
     fixture.report(1, applied(0, b"state"));
     let fails = |fixture: &mut Fixture| {
@@ -621,7 +666,7 @@ fn a_record_that_is_not_durable_ends_the_job_uncommitted() {
     let (mut fixture, actions) = Fixture::running(1, 3, 1);
     let (_, slot) = granted(&actions)[0].clone();
     fixture.report(1, slot_done(0, &slot));
-    fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
+    fixture.report(1, reduced(0, SUM));
     let actions = fixture.feed(Event::LedgerFailed {
         job: job_id(),
         step: Step(0),

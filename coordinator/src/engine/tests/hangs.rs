@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_common::id::{Step, WorkerId};
-use weft_common::wire::{Command, ErrorKind, SumHealth, WorkerFailed};
+use weft_common::wire::{Command, ErrorKind, WorkerFailed};
 
 use super::super::*;
 use super::faults::{beat, compute_all, reduce};
@@ -116,7 +116,7 @@ fn a_worker_that_never_comes_to_the_end_of_loading_is_told_to_end() {
 fn step(fixture: &mut Fixture, step: u64, actions: &[Action]) -> Vec<Action> {
     compute_all(fixture, step, actions);
     for number in [1, 2] {
-        fixture.report(number, reduced(step, b"sum", SumHealth::Finite));
+        fixture.report(number, reduced(step, SUM));
     }
     let mut actions = fixture.durable(step);
     for number in [1, 2] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use weft_common::id::{SlotId, Step, WorkerId};
-use weft_common::wire::{Command, SumHealth};
+use weft_common::wire::Command;
 
 use super::super::*;
 use super::fixture::*;
@@ -64,7 +64,7 @@ impl World {
         match command {
             Command::Lease(lease) => self.compute(to, &lease),
             Command::Seal(round) => {
-                self.say(to, reduced(round.step.0, b"sum", SumHealth::Finite));
+                self.say(to, reduced(round.step.0, SUM));
             }
             Command::Commit(commit) => {
                 let state = commit.round.step.0.to_le_bytes();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weft_common::id::{JobId, Step, WorkerId};
-use weft_common::wire::{Command, SumHealth};
+use weft_common::wire::Command;
 
 use super::super::*;
 use super::fixture::*;
@@ -132,7 +132,7 @@ fn obey(command: Command) -> Vec<wire::Event> {
             })
             .collect(),
         Command::Seal(round) => {
-            let wire::Event::Reduced(mut report) = reduced(0, b"sum", SumHealth::Finite) else {
+            let wire::Event::Reduced(mut report) = reduced(0, SUM) else {
                 unreachable!("that is what it makes");
             };
             report.round = round;

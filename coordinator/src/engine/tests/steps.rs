@@ -2,7 +2,7 @@
 
 use weft_common::id::{Digest, Step};
 use weft_common::wire::{
-    Command, Commit, Lease, RejectReason, Settle, SumHealth, TakeCheckpoint, Update, Verdict,
+    Command, Commit, Lease, RejectReason, Settle, TakeCheckpoint, Update, Verdict,
 };
 
 use super::super::*;
@@ -74,13 +74,13 @@ fn the_last_slot_seals_the_step_for_all_at_once() {
 fn equal_sums_are_recorded_before_anyone_hears_of_the_commit() {
     let (mut fixture, actions) = Fixture::running(2, 3, 2);
     compute(&mut fixture, 0, &actions);
-    assert_eq!(fixture.report(1, reduced(0, b"sum", SumHealth::Finite)), []);
-    let actions = fixture.report(2, reduced(0, b"sum", SumHealth::Finite));
+    assert_eq!(fixture.report(1, reduced(0, SUM)), []);
+    let actions = fixture.report(2, reduced(0, SUM));
     let [Action::AppendLedger { job, record }] = &actions[..] else {
         panic!("{actions:?}");
     };
     assert_eq!((job, record.step), (&job_id(), Step(0)));
-    assert_eq!(record.gradient_digest, Digest::of(b"sum"));
+    assert_eq!(record.gradient_digest, SUM);
     assert_eq!(record.state_digest, Digest::of(b"start"));
     let who: Vec<_> = record.slots.iter().map(|slot| slot.worker).collect();
     assert_eq!(who, [worker(1), worker(2)]);
@@ -90,7 +90,7 @@ fn equal_sums_are_recorded_before_anyone_hears_of_the_commit() {
 fn the_leases_of_the_next_step_follow_the_commit_at_once() {
     let (mut fixture, actions) = Fixture::running(1, 3, 1);
     compute(&mut fixture, 0, &actions);
-    fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
+    fixture.report(1, reduced(0, SUM));
     let actions = fixture.durable(0);
     let next = granted(&actions).pop().unwrap().1;
     let commit = Command::Commit(Commit {
@@ -113,7 +113,7 @@ fn checkpoints_are_asked_of_rank_0_when_due_and_at_the_end() {
     for step in 0..3 {
         compute(&mut fixture, step, &actions);
         for number in [1, 2] {
-            fixture.report(number, reduced(step, b"sum", SumHealth::Finite));
+            fixture.report(number, reduced(step, SUM));
         }
         actions = fixture.durable(step);
         for number in [1, 2] {
@@ -194,10 +194,10 @@ fn who_reports_anothers_lease_is_told_to_drop_what_it_has() {
 #[test]
 fn a_vote_before_the_seal_and_a_second_vote_are_refused() {
     let (mut fixture, actions) = Fixture::running(2, 3, 2);
-    let early = fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
+    let early = fixture.report(1, reduced(0, SUM));
     assert_eq!(rejections(&early), [RejectReason::Phase]);
     compute(&mut fixture, 0, &actions);
-    fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
-    let second = fixture.report(1, reduced(0, b"sum", SumHealth::Finite));
+    fixture.report(1, reduced(0, SUM));
+    let second = fixture.report(1, reduced(0, SUM));
     assert_eq!(rejections(&second), [RejectReason::Phase]);
 }

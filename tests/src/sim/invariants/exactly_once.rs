@@ -3,7 +3,7 @@
 use weft_common::ledger::CommitRecord;
 use weft_coordinator::engine::RunData;
 
-use super::super::arithmetic::{digest, gradient};
+use super::super::arithmetic::{gradient, sum_digest};
 use super::super::disk::Disk;
 use super::Facts;
 
@@ -19,7 +19,7 @@ pub(super) fn recorded(facts: &mut Facts, record: &CommitRecord, data: &RunData)
         return;
     };
     let gradients = plan.slots.iter().map(|slot| gradient(state, slot));
-    let sum = digest(gradients.fold(0, u64::wrapping_add));
+    let sum = sum_digest(gradients.sum());
     facts.demand(sum == record.gradient_digest, || {
         format!("exactly once: the sum of step {step} is not that of its slots")
     });

@@ -7,6 +7,7 @@ use weft_common::wire::{Command, Event};
 use weft_coordinator::engine;
 use weft_worker::agent::machine::Input;
 
+use super::super::faults::Bite;
 use super::super::network::{ConnectionId, Direction};
 use super::World;
 use super::agenda::{Happening, OnConnection};
@@ -19,6 +20,9 @@ impl World {
         };
         let repeats = !matches!(event, Event::Heartbeat(_))
             && std::mem::take(&mut self.processes[process].repeats);
+        if repeats {
+            self.bites.insert(Bite::ReportRepeated);
+        }
         for _ in 0..=u32::from(repeats) {
             let Some(link) = self.connections.get_mut(&connection) else {
                 return;
@@ -59,6 +63,7 @@ impl World {
             .links
             .opens(self.processes[process].host, Direction::Up);
         if opens > self.now {
+            self.bites.insert(Bite::ReportHeldBack);
             self.at(opens, Happening::Connection(connection, OnConnection::Up));
             return;
         }
@@ -88,6 +93,9 @@ impl World {
         let opens = self
             .links
             .opens(self.processes[process].host, Direction::Down);
+        if opens > self.now {
+            self.bites.insert(Bite::CommandHeldBack);
+        }
         let at = opens.max(self.processes[process].paused_until);
         if at > self.now {
             self.at(at, Happening::Connection(connection, OnConnection::Down));

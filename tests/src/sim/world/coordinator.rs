@@ -7,7 +7,7 @@ use weft_coordinator::engine::{self, Action, JobOutcome, Notice};
 
 use super::super::coordinator::Write;
 use super::super::disk::Fenced;
-use super::super::faults::Planted;
+use super::super::faults::{Bite, Planted};
 use super::super::job;
 use super::agenda::{AtCoordinator, Happening};
 use super::{FENCE_EVERY, World};
@@ -20,6 +20,7 @@ impl World {
         };
         if coordinator.paused_until > self.now {
             let resumes = coordinator.paused_until;
+            self.bites.insert(Bite::CoordinatorPaused);
             let event = Box::new(event);
             self.at(
                 resumes,
@@ -164,7 +165,10 @@ impl World {
         }
         let job = job::id();
         let event = match (step, self.disk.heed_fence(coordinator.term)) {
-            (_, Err(Fenced(by))) => engine::Event::LedgerFenced { job, by },
+            (_, Err(Fenced(by))) => {
+                self.bites.insert(Bite::CoordinatorSuperseded);
+                engine::Event::LedgerFenced { job, by }
+            }
             (Some(step), Ok(())) => engine::Event::LedgerDurable { job, step },
             (None, Ok(())) => return,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weft_coordinator::engine;
 use weft_worker::agent::machine::Input;
 
-use super::super::faults::{Fault, Planted};
+use super::super::faults::{Bite, Fault, Planted};
 use super::super::job;
 use super::super::network::Direction;
 use super::super::process::Process;
@@ -26,6 +26,7 @@ impl World {
         match fault {
             Fault::KillWorker { host, back_after } => {
                 if let Some(process) = self.running(host) {
+                    self.bites.insert(Bite::WorkerKilled);
                     self.end_worker(process);
                 }
                 self.after(back_after, Happening::StartWorker(host));
@@ -42,6 +43,9 @@ impl World {
             } => self.block(host, (up, down), lasts),
             Fault::Separate { a, b, lasts } => self.links.separate(a, b, self.now + lasts),
             Fault::KillCoordinator { back_after } => {
+                if self.serving().is_some() {
+                    self.bites.insert(Bite::CoordinatorKilled);
+                }
                 self.end_coordinator(self.started);
                 self.after(back_after, Happening::StartCoordinator);
             }
@@ -58,8 +62,15 @@ impl World {
             }
             Fault::BreakStorage { lasts } => self.storage_broken_until = self.now + lasts,
             Fault::Repeat { host } => self.afflict(host, |process| process.repeats = true),
-            Fault::Scale { workers } => self.scale(workers),
-            Fault::FlipBit { host } => self.afflict(host, |process| process.trainer.flips = true),
+            Fault::Scale { workers } => {
+                if self.serving().is_some() {
+                    self.bites.insert(Bite::JobScaled);
+                }
+                self.scale(workers);
+            }
+            Fault::FlipBit { host, flip } => {
+                self.afflict(host, |process| process.trainer.flips = Some(flip));
+            }
         }
         if self.setup.planted == Some(Planted::CountTwice) {
             for process in &mut self.processes {
@@ -77,6 +88,7 @@ impl World {
 
     fn stop_worker(&mut self, host: u32, back_after: Duration) {
         if let Some(process) = self.running(host) {
+            self.bites.insert(Bite::WorkerStopped);
             self.input(process, Box::new(Input::StopRequested));
             let overdue = Happening::Worker(process, AtWorker::LeaveOverdue);
             self.after(Duration::from_secs(50), overdue);
@@ -87,6 +99,7 @@ impl World {
     fn pause_worker(&mut self, host: u32, lasts: Duration) {
         let until = self.now + lasts;
         if let Some(process) = self.running(host) {
+            self.bites.insert(Bite::WorkerPaused);
             self.processes[process].paused_until = until;
             self.at(until, Happening::LookAtRings);
         }
@@ -97,6 +110,7 @@ impl World {
         let Some(connection) = process.and_then(|p| self.processes[p].connection) else {
             return;
         };
+        self.bites.insert(Bite::ConnectionReset);
         self.close_coordinator_end(connection);
         if let Some(link) = self.connections.get_mut(&connection) {
             link.coordinator_end = true;
@@ -132,11 +146,15 @@ impl World {
         self.say(|| "** everything is healed".into());
         self.healed = true;
         self.storage_broken_until = Duration::ZERO;
+        for process in &mut self.processes {
+            process.trainer.flips = None;
+        }
         for host in 0..self.setup.hosts {
-            let hung = self
-                .running(host)
-                .filter(|process| self.processes[*process].hangs);
-            if let Some(process) = hung {
+            let broken = self.running(host).filter(|process| {
+                let own = &self.processes[*process];
+                own.hangs || own.trainer.flipped
+            });
+            if let Some(process) = broken {
                 self.end_worker(process);
             }
         }

@@ -11,7 +11,7 @@ mod states;
 mod workers;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use self::agenda::{Entry, Happening};
 use super::arithmetic::trajectory;
 use super::coordinator::Coordinator;
 use super::disk::Disk;
-use super::faults::schedule;
+use super::faults::{Bite, schedule};
 use super::invariants::{self, Facts};
 use super::job;
 use super::network::{Connection, ConnectionId, Links};
@@ -62,6 +62,8 @@ pub struct Report {
     pub processes: u64,
     /// Steps that were computed again from a checkpoint.
     pub replaced: u64,
+    /// What faults did to somebody.
+    pub bites: BTreeSet<Bite>,
     /// The state at the end.
     pub state: Option<u64>,
     /// What happened, a line each, where it was asked for.
@@ -96,6 +98,10 @@ struct World {
     healed: bool,
     outcome: Option<JobOutcome>,
     facts: Facts,
+    /// What faults did.
+    bites: BTreeSet<Bite>,
+    /// Steps in which a bit was lost.
+    flipped: BTreeSet<Step>,
     log: Option<Vec<String>>,
 }
 
@@ -121,6 +127,8 @@ impl World {
             healed: false,
             outcome: None,
             facts,
+            bites: BTreeSet::new(),
+            flipped: BTreeSet::new(),
             log: log.then(Vec::new),
             rng,
             setup,
@@ -165,6 +173,7 @@ impl World {
             processes: self.processes.len() as u64,
             replaced: self.disk.replaced.len() as u64,
             state: self.disk.checkpoints.get(&Step(self.setup.steps)).copied(),
+            bites: self.bites,
             violations: self.facts.violations,
             setup: self.setup,
             log: self.log.unwrap_or_default(),

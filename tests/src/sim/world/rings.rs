@@ -5,7 +5,8 @@ use weft_common::wire;
 use weft_worker::agent::machine::Input;
 use weft_worker::agent::{Answer, ErrorKind, Order};
 
-use super::super::trainer::Given;
+use super::super::faults::{Bite, Flip};
+use super::super::trainer::{Given, SUM_BIT};
 use super::World;
 use super::agenda::{AtWorker, Happening};
 
@@ -29,19 +30,11 @@ impl World {
                 })
             })
             .collect();
-        for (_, round, members) in &waiting {
-            let there: Vec<usize> = waiting
-                .iter()
-                .filter(|(_, of, _)| of == round)
-                .map(|(number, _, _)| *number)
-                .collect();
-            let first = there.first().copied();
-            let all = there.len() == members.len() && self.reach_each_other(&there);
-            if all
-                && first.is_some_and(|first| {
-                    waiting.iter().any(|(n, of, _)| *n == first && of == round)
-                })
-            {
+        for (first, round, members) in &waiting {
+            let same = waiting.iter().filter(|(_, of, _)| of == round);
+            let there: Vec<usize> = same.map(|(number, ..)| *number).collect();
+            let once = there.first() == Some(first);
+            if once && there.len() == members.len() && self.reach_each_other(&there) {
                 self.sum(&there);
             }
         }
@@ -53,6 +46,7 @@ impl World {
                 let (a, b) = (self.processes[*a].host, self.processes[*b].host);
                 let meet = self.links.meet(a, b);
                 if a != b && meet > self.now {
+                    self.bites.insert(Bite::PeersSeparated);
                     self.at(meet, Happening::LookAtRings);
                     return false;
                 }
@@ -62,17 +56,33 @@ impl World {
     }
 
     pub(super) fn sum(&mut self, there: &[usize]) {
-        let parts = there.iter().filter_map(|number| {
-            let loaded = self.processes[*number].trainer.loaded.as_ref()?;
-            Some(loaded.part())
-        });
-        let sum = parts.fold(0, u64::wrapping_add);
+        let mut sum = 0;
+        for number in there {
+            self.allow_flips(*number);
+            let trainer = &mut self.processes[*number].trainer;
+            let flips = trainer.flips(Flip::Part);
+            let Some(loaded) = &mut trainer.loaded else {
+                continue;
+            };
+            if flips {
+                loaded.flip();
+                self.bites.insert(Bite::PartFlipped);
+                self.flipped.insert(loaded.next_step);
+            }
+            sum += loaded.part();
+        }
         for number in there {
             let wait = self.rng.micros(100, 3000);
+            self.allow_flips(*number);
             let trainer = &mut self.processes[*number].trainer;
-            let flips = std::mem::take(&mut trainer.flips) && there.len() > 1;
+            let flips = trainer.flips(Flip::Sum);
+            if flips {
+                self.bites.insert(Bite::SumFlipped);
+                let step = trainer.loaded.as_ref().map(|loaded| loaded.next_step);
+                self.flipped.extend(step);
+            }
             let given = Given {
-                sum: Some(sum ^ u64::from(flips)),
+                sum: Some(sum ^ (i64::from(flips) << SUM_BIT)),
                 state: None,
                 elapsed: wait,
             };
@@ -84,6 +94,13 @@ impl World {
                 Happening::Worker(*number, AtWorker::OrderDone(turn, given)),
             );
         }
+    }
+
+    /// Two bits lost in one step may end a job, and must not end a run of the simulation.
+    pub(super) fn allow_flips(&mut self, process: usize) {
+        let trainer = &mut self.processes[process].trainer;
+        let step = trainer.loaded.as_ref().map(|loaded| loaded.next_step);
+        trainer.may_flip = step.is_some_and(|step| !self.flipped.contains(&step));
     }
 
     pub(super) fn reduce_overdue(&mut self, process: usize, turn: u64) {

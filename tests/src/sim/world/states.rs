@@ -6,6 +6,7 @@ use weft_common::wire::{self, Event, TakeCheckpoint};
 use weft_worker::agent::machine::{self, Input};
 use weft_worker::agent::{Answer, ErrorKind, StateCopy};
 
+use super::super::faults::Bite;
 use super::super::trainer::pack;
 use super::World;
 use super::agenda::{AtWorker, Copying, Happening};
@@ -30,6 +31,7 @@ impl World {
             return;
         }
         let event = if self.now < self.storage_broken_until {
+            self.bites.insert(Bite::CheckpointFailed);
             Event::CheckpointFailed(wire::CheckpointFailed {
                 membership: take.membership,
                 checkpoint: take.checkpoint,

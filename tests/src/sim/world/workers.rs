@@ -6,7 +6,7 @@ use weft_common::wire::{self, Event};
 use weft_worker::agent::machine::{self, Connect, Input};
 use weft_worker::agent::{Answer, Order, WorkerExit};
 
-use super::super::faults::Planted;
+use super::super::faults::{Bite, Flip, Planted};
 use super::super::trainer::{Given, step_of};
 use super::agenda::{AtWorker, Attempt, Happening};
 use super::{HOP_WITHIN, World};
@@ -137,7 +137,17 @@ impl World {
         let step = match order {
             Order::Load(loading) => step_of(loading.prepare.resume.as_ref()),
             Order::Restore(restore) => step_of(restore.checkpoint.as_ref()),
-            _ => None,
+            Order::Describe(_)
+            | Order::Settle(_)
+            | Order::Adopt { .. }
+            | Order::Join(_)
+            | Order::Compute { .. }
+            | Order::Merge { .. }
+            | Order::Discard(_)
+            | Order::Reduce(_)
+            | Order::Apply { .. }
+            | Order::Snapshot(_)
+            | Order::Unload => None,
         };
         let state = step.and_then(|step| Some((*self.disk.checkpoints.get(&step)?, step)));
         Given {
@@ -149,7 +159,11 @@ impl World {
 
     pub(super) fn order_done(&mut self, process: usize, turn: u64, given: Given) {
         let own = &self.processes[process];
-        if !own.alive || own.hangs || own.trainer.turn != turn || own.trainer.running.is_none() {
+        if !own.alive || own.trainer.turn != turn || own.trainer.running.is_none() {
+            return;
+        }
+        if own.hangs {
+            self.bites.insert(Bite::OrderHung);
             return;
         }
         if let Some(resumes) = self.resumes(process) {
@@ -164,10 +178,18 @@ impl World {
     }
 
     pub(super) fn finish(&mut self, process: usize, given: Given) {
+        self.allow_flips(process);
         let own = &mut self.processes[process];
         let ports = own.ports(process);
         let applies = matches!(own.trainer.running, Some((Order::Apply { .. }, _)));
+        let flips = own.trainer.flips;
         let mut answer = own.trainer.finish(given, ports);
+        if flips == Some(Flip::Report) && own.trainer.flips.is_none() {
+            self.bites.insert(Bite::ReportFlipped);
+            let step = own.trainer.loaded.as_ref().map(|loaded| loaded.next_step);
+            self.flipped.extend(step);
+        }
+        let own = &self.processes[process];
         if applies && let Some(loaded) = &own.trainer.loaded {
             self.facts.applied(process, loaded, &self.disk);
         }

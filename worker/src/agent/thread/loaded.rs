@@ -234,6 +234,7 @@ impl Loaded {
                         return Ok(Some(Answer::Done(Event::Reduced(ReducedReport {
                             round,
                             digest,
+                            part: reduced.part,
                             health,
                             elapsed: start.elapsed(),
                         }))));

@@ -7,18 +7,18 @@ use tracing::warn;
 use weft_common::data::Row;
 use weft_common::id::Step;
 use weft_common::plan::SlotPlan;
+use weft_common::sum_digest::SumDigest;
 
 use super::Trainer;
 use super::snapshot::{self, internal};
 use crate::agent::{
     Applied, Engine, EngineError, EngineInfo, ErrorKind, MemoryReport, Reduced, SlotOutcome,
-    Snapshot, SnapshotMeta, SumHealth,
+    Snapshot, SnapshotMeta,
 };
 use crate::collective::{Cancel, Collective};
 use crate::train::accumulator::Accumulator;
 use crate::train::fixed_point::{Flags, MAX_TERMS};
 use crate::train::optimizer::{UpdateScalars, clip_coefficient, global_norm};
-use crate::train::sum_digest::SumDigest;
 use crate::train::{GradSink, PackedBatch, PassError, SlotLoss};
 
 impl Engine for Trainer {
@@ -113,7 +113,8 @@ impl Engine for Trainer {
         self.summed = Some(sum);
         Ok(Reduced {
             digest: sum.digest.into(),
-            health: health(sum.flags),
+            part: sum.part.into(),
+            health: sum.flags.health(),
         })
     }
 
@@ -256,16 +257,4 @@ fn check_counts(slot: &SlotPlan, batch: &PackedBatch) -> Result<(), EngineError>
             slot.slot, slot.tokens, slot.supervised_tokens
         ),
     })
-}
-
-/// An infinity or NaN outweighs a value that is only too large.
-fn health(flags: Flags) -> SumHealth {
-    match flags {
-        Flags {
-            non_finite: 0,
-            overflow: 0,
-        } => SumHealth::Finite,
-        Flags { non_finite: 0, .. } => SumHealth::Overflow,
-        Flags { .. } => SumHealth::NonFinite,
-    }
 }

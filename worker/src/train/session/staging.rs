@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use weft_common::sum_digest::SumDigest;
+
 use super::snapshot::internal;
 use crate::agent::EngineError;
 use crate::collective::Cancel;
 use crate::train::GradSink;
 use crate::train::accumulator::Accumulator;
-use crate::train::sum_digest::SumDigest;
 
 /// A second accumulator, allocated when the first micro-batch is staged.
 #[derive(Debug)]

@@ -95,6 +95,7 @@ fn reduced(round: Round) -> Event {
     Event::Reduced(ReducedReport {
         round,
         digest: Digest::of(b"sum"),
+        part: Digest::of(b"part"),
         health: SumHealth::Finite,
         elapsed: Duration::from_secs(1),
     })

@@ -2,14 +2,47 @@
 //!
 //! `Σ vᵢ·kᵢ mod 2^128` over the elements, with a fixed odd 64-bit key for each position. It costs four
 //! multiplications an element, and any order of the elements gives the same value, so that it is
-//! taken in parallel, bucket by bucket, and on a GPU. Because the sums never wrap (see
-//! [`fixed_point`](super::fixed_point)), whoever holds the digests of a step's micro-batches can check a reduced sum
-//! end to end. It finds every change of a single element and, but for a chance of about 2^-64, every accidental change
-//! of several; it is no defence against a forger.
+//! taken in parallel, bucket by bucket, and on a GPU. Workers make sure that the integer sums never wrap (a term is below
+//! 2^51 in magnitude, and a step has fewer than 2^12 of them), so the coordinator, which holds the digests of a step's
+//! micro-batches, can check a reduced sum end to end. It finds every change of a single element and, but for a chance of
+//! about 2^-64, every accidental change of several; it is no defence against a forger.
 
-use weft_common::id::Digest;
+use std::ops::AddAssign;
 
-use super::fixed_point::Flags;
+use crate::id::Digest;
+use crate::wire::SumHealth;
+
+/// How many gradient elements could not be represented as integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// Infinite or not a number.
+    pub non_finite: u64,
+    /// Finite, but beyond the range.
+    pub overflow: u64,
+}
+
+impl AddAssign for Flags {
+    fn add_assign(&mut self, other: Self) {
+        // Counts of elements do not wrap; what a broken worker claims might.
+        self.non_finite = self.non_finite.wrapping_add(other.non_finite);
+        self.overflow = self.overflow.wrapping_add(other.overflow);
+    }
+}
+
+impl Flags {
+    /// What they say of a sum. An infinity or NaN outweighs a value that is only too large.
+    #[must_use]
+    pub fn health(self) -> SumHealth {
+        match self {
+            Self {
+                non_finite: 0,
+                overflow: 0,
+            } => SumHealth::Finite,
+            Self { non_finite: 0, .. } => SumHealth::Overflow,
+            Self { .. } => SumHealth::NonFinite,
+        }
+    }
+}
 
 /// The digest of some elements of a gradient, at their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,6 +88,31 @@ impl SumDigest {
             mixed: self.mixed.wrapping_add(other.mixed),
             flags,
         }
+    }
+}
+
+impl From<Digest> for SumDigest {
+    /// The reverse of the other conversion: every value of 32 bytes is the digest of some gradient.
+    fn from(digest: Digest) -> Self {
+        let bytes = digest.0;
+        let mut mixed = [0; 16];
+        mixed.copy_from_slice(&bytes[..16]);
+        let [mut non_finite, mut overflow] = [[0; 8]; 2];
+        non_finite.copy_from_slice(&bytes[16..24]);
+        overflow.copy_from_slice(&bytes[24..]);
+        Self {
+            mixed: u128::from_le_bytes(mixed),
+            flags: Flags {
+                non_finite: u64::from_le_bytes(non_finite),
+                overflow: u64::from_le_bytes(overflow),
+            },
+        }
+    }
+}
+
+impl std::iter::Sum for SumDigest {
+    fn sum<I: Iterator<Item = Self>>(terms: I) -> Self {
+        terms.fold(Self::default(), Self::plus)
     }
 }
 
@@ -115,6 +173,16 @@ mod tests {
         };
         let plain = SumDigest::of(&[1], 0);
         assert_ne!(Digest::from(plain), Digest::from(plain.with_flags(flags)));
+    }
+
+    #[test]
+    fn it_travels_in_thirty_two_bytes() {
+        let flags = Flags {
+            non_finite: 3,
+            overflow: u64::MAX,
+        };
+        let sent = SumDigest::of(&[-7, 1 << 60], 5).with_flags(flags);
+        assert_eq!(SumDigest::from(Digest::from(sent)), sent);
     }
 
     proptest! {
