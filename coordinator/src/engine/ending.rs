@@ -50,24 +50,13 @@ pub(super) fn unformed(terms: &JobTerms, cx: &Context<'_>) -> Membership {
     }
 }
 
-/// Answers someone that no membership knows: work is refused, a leave granted.
+/// Answers someone that no membership knows: a leave is granted, work refused. Other reports have no consequence and need
+/// no answer.
 pub(super) fn refuse_stranger(worker: WorkerId, report: wire::Event, cx: &mut Context<'_>) {
     if let wire::Event::Leave { reason } = report {
         cx.send(worker, Command::Shutdown { reason });
-    } else {
-        refuse(worker, report, RejectReason::Job, cx);
-    }
-}
-
-/// Refuses a report that carries work. Others have no consequence and need no answer.
-pub(super) fn refuse(
-    worker: WorkerId,
-    report: wire::Event,
-    reason: RejectReason,
-    cx: &mut Context<'_>,
-) {
-    if let Some(round) = round_of(report) {
-        cx.reject(worker, round, reason);
+    } else if let Some(round) = round_of(report) {
+        cx.reject(worker, round, RejectReason::Job);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_common::id::{SlotId, Step, WorkerId};
-use weft_common::ledger::{CommitRecord, SlotRecord};
+use weft_common::ledger::CommitRecord;
 use weft_common::plan::StepPlan;
 use weft_common::time::Timestamp;
 use weft_common::wire::Update;
@@ -129,13 +129,4 @@ impl StepRound {
             control: total.saturating_sub(busiest),
         }
     }
-}
-
-/// Mean loss over supervised tokens; slots are added in slot order, so that the figure does not depend on who computed
-/// which.
-#[must_use]
-pub(super) fn mean_loss(slots: &[SlotRecord]) -> f64 {
-    let loss_sum: f64 = slots.iter().map(|slot| slot.loss_sum).sum();
-    let supervised: u64 = slots.iter().map(|slot| slot.supervised_tokens).sum();
-    loss_sum / supervised.max(1) as f64
 }

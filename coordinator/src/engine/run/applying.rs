@@ -1,7 +1,7 @@
 //! After the commit: members apply the step, and must agree on what came out.
 
 use weft_common::id::WorkerId;
-use weft_common::wire::{self, AppliedReport, RejectReason};
+use weft_common::wire::{AppliedReport, RejectReason};
 
 use super::super::action::Notice;
 use super::super::ballot::BallotVerdict;
@@ -30,7 +30,7 @@ impl Run {
                     round.computed(worker, report.elapsed);
                 }
             }
-            Err(reason) => Self::refuse(worker, wire::Event::Applied(report.clone()), reason, cx),
+            Err(reason) => cx.reject(worker, report.round.clone(), reason),
         }
     }
 

@@ -8,7 +8,7 @@ use weft_common::wire::{Command, Commit, Update};
 use super::super::action::StepReport;
 use super::super::applied::Applying;
 use super::super::context::Context;
-use super::super::round::{Phase, StepRound, mean_loss};
+use super::super::round::{Phase, StepRound};
 use super::super::terms::{CommittedSum, JobTerms};
 use super::Run;
 
@@ -66,7 +66,7 @@ impl Run {
             step: record.step,
             epoch: record.epoch,
             world: self.members.world_u32(),
-            loss: mean_loss(&record.slots),
+            loss: record.mean_loss(),
             grad_norm: 0.0,
             learning_rate: record.learning_rate,
             update,

@@ -222,7 +222,8 @@ impl Run {
         self.give_up_saving(cx);
         self.mind_age(terms, cx);
         self.face_trouble(cx)?;
-        self.end_stalls(cx)
+        self.end_stalls(cx);
+        Flow::Continue(())
     }
 
     /// The step in hand, as messages name it.

@@ -11,7 +11,7 @@ use super::super::context::Context;
 use super::super::job::Loss;
 use super::super::outcome::LossCause;
 use super::super::round::Phase;
-use super::{Flow, Run};
+use super::Run;
 
 /// Share of a new measurement in the running mean.
 const NEWS: f64 = 0.3;
@@ -118,7 +118,7 @@ impl Progress {
 
 impl Run {
     /// Ends the sessions of members that have work and do not get on with it, though they send signs of life.
-    pub(super) fn end_stalls(&mut self, cx: &mut Context<'_>) -> Flow {
+    pub(super) fn end_stalls(&mut self, cx: &mut Context<'_>) {
         for worker in self.live() {
             let busy = self.has_work(worker);
             if let Some(since) = self.progress.stalled(worker, cx).filter(|_| busy) {
@@ -131,7 +131,6 @@ impl Run {
                 cx.dismiss(worker, HANGS);
             }
         }
-        Flow::Continue(())
     }
 
     fn has_work(&self, worker: WorkerId) -> bool {

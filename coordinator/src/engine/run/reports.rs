@@ -4,8 +4,7 @@ use weft_common::id::WorkerId;
 use weft_common::wire::{self, Command, ErrorKind, RejectReason, Round};
 
 use super::super::context::Context;
-use super::super::ending;
-use super::super::outcome::LossCause;
+use super::super::outcome::{FailReason, LossCause};
 use super::super::terms::JobTerms;
 use super::{Flow, Run};
 
@@ -66,7 +65,7 @@ impl Run {
             return Flow::Continue(());
         }
         if self.live().len() == 1 && self.holders().is_empty() {
-            return self.fail(super::super::outcome::FailReason::WorkerFailed {
+            return self.fail(FailReason::WorkerFailed {
                 worker: Box::new(self.name(worker, cx)),
                 kind: failed.kind,
                 message: failed.message,
@@ -112,15 +111,5 @@ impl Run {
         } else {
             Ok(())
         }
-    }
-
-    /// Refuses a report that nothing follows from.
-    pub(super) fn refuse(
-        worker: WorkerId,
-        report: wire::Event,
-        reason: RejectReason,
-        cx: &mut Context<'_>,
-    ) {
-        ending::refuse(worker, report, reason, cx);
     }
 }

@@ -7,3 +7,4 @@ mod hangs;
 mod properties;
 mod queue;
 mod steps;
+mod storms;
