@@ -63,13 +63,8 @@ impl Run {
         }
         let waited = cx.now.since(self.lonely_since);
         let wanted = if waited < terms.form_within {
-            // Where others wait for workers, the job starts with what it gets.
-            let gang = if self.contended {
-                terms.gang.min(self.target)
-            } else {
-                terms.gang
-            };
-            gang.max(terms.min_workers)
+            // Where others wait for workers, or it was scaled down since, the job starts with what it gets.
+            terms.gang.min(self.target).max(terms.min_workers)
         } else {
             terms.min_workers
         };

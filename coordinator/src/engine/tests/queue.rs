@@ -291,3 +291,28 @@ fn a_drained_worker_hands_over_and_is_dismissed() {
         .collect();
     assert_eq!(left, [worker(1)]);
 }
+
+#[test]
+fn a_job_that_is_scaled_down_before_it_starts_begins_with_fewer() {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::Submitted(terms(4)));
+    for number in 1..=2 {
+        fixture.attach(number);
+    }
+    fixture.feed(Event::DataPrepared {
+        job: job_id(),
+        data: data(3, 4),
+        continued: None,
+    });
+    fixture.feed(Event::ScaleRequested {
+        job: job_id(),
+        workers: 2,
+    });
+    fixture.report(1, prepared(b"start"));
+    let actions = fixture.report(2, prepared(b"start"));
+    let worlds: Vec<usize> = formed(&actions)
+        .iter()
+        .map(|(_, _, world, _)| *world)
+        .collect();
+    assert_eq!(worlds, [2, 2]);
+}
