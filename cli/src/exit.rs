@@ -64,6 +64,13 @@ impl Failure {
         &self.problems
     }
 
+    /// Without the word `error`; several problems are numbered.
+    pub(crate) fn text(&self) -> String {
+        let text = self.to_string();
+        let text = text.strip_prefix("error: ");
+        text.map_or_else(|| self.to_string(), str::to_owned)
+    }
+
     /// What the process returns.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit as u8)

@@ -17,6 +17,7 @@ mod logging;
 mod output;
 mod plan;
 mod preflight;
+mod queue;
 mod recipe;
 mod run;
 mod schema;
@@ -46,7 +47,7 @@ enum Command {
     /// Shows or prepares the dataset
     #[command(subcommand)]
     Data(data::Command),
-    /// Coordinates one job, for workers that come by themselves
+    /// Coordinates a queue of jobs, or one recipe, for workers that come by themselves
     Coordinator(coordinator::Args),
     /// Joins a coordinator and computes
     Worker(worker::Args),

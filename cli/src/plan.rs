@@ -123,6 +123,12 @@ impl Slots {
     }
 }
 
+/// What one worker needs at least.
+pub(crate) fn least_memory_bytes(preflight: &Preflight) -> u64 {
+    let plans = memory(preflight, Slots::of(preflight).largest_tokens);
+    plans.into_values().min().unwrap_or(0)
+}
+
 /// What one worker needs with each memory plan.
 fn memory(preflight: &Preflight, slot_tokens: u64) -> BTreeMap<&'static str, u64> {
     let (spec, recipe) = (&preflight.spec, &preflight.recipe);

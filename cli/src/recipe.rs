@@ -18,6 +18,11 @@ pub(crate) struct RecipeArgs {
 }
 
 impl RecipeArgs {
+    /// A recipe with these changes.
+    pub(crate) fn new(recipe: PathBuf, sets: Vec<String>) -> Self {
+        Self { recipe, sets }
+    }
+
     /// Reads and validates the recipe; warnings go to standard error.
     pub(crate) fn load(&self) -> Result<LoadedRecipe, Failure> {
         let loaded = Recipe::load(&self.recipe, &self.sets)

@@ -7,7 +7,7 @@
 use std::thread;
 
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{error, warn};
 use weft_common::id::JobId;
 
 use crate::driver::Message;
@@ -49,10 +49,13 @@ pub(crate) fn attend(
 /// A job without its results has not succeeded.
 fn with_results(outcome: JobOutcome, left: Result<(), String>) -> JobOutcome {
     match (outcome, left) {
-        (JobOutcome::Succeeded { checkpoint, .. }, Err(message)) => JobOutcome::Failed {
-            reason: FailReason::Results { message },
-            checkpoint: Some(checkpoint),
-        },
+        (JobOutcome::Succeeded { checkpoint, .. }, Err(message)) => {
+            error!(message, "the results of a job could not be written");
+            JobOutcome::Failed {
+                reason: FailReason::Results { message },
+                checkpoint: Some(checkpoint),
+            }
+        }
         (outcome, Err(error)) => {
             warn!(error, "a job's files are not complete");
             outcome

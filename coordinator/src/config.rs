@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_common::id::JobId;
+use weft_common::id::{JobId, Term};
 use weft_common::recipe::Recipe;
 use weft_common::storage::StorageError;
 use weft_common::wire::CheckpointRef;
@@ -25,6 +25,8 @@ pub struct CoordinatorConfig {
     pub listen: SocketAddr,
     /// Where it keeps what must survive it.
     pub state_dir: PathBuf,
+    /// The newest term that has a claim on what it goes on with; its own will be later.
+    pub after: Term,
     /// Prepares datasets.
     pub data: Arc<dyn DataSource>,
     /// What makes it a queue; without, it takes jobs of this process alone, and remembers none.

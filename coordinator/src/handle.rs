@@ -70,12 +70,6 @@ impl RunningCoordinator {
         close(self.records.take()).await;
     }
 
-    /// Whether someone has ended the coordinator.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.driver.is_finished()
-    }
-
     /// Ends at once and leaves everything as it is. The jobs of a queue go on with the next coordinator of this state
     /// folder, and workers wait for that one.
     pub async fn leave(mut self) {
@@ -126,6 +120,11 @@ impl CoordinatorHandle {
             Some(reception) => reception.take_in(self, spec, from).await,
             None => Err(SubmitError::NoQueue),
         }
+    }
+
+    /// Waits until the coordinator has stopped.
+    pub async fn stopped(&self) {
+        self.inbox.closed().await;
     }
 
     /// A job, as it is now and as it changes.

@@ -116,6 +116,7 @@ impl JobIo {
         let job = own.terms.id.clone();
         let (spec, folder) = (own.spec.clone(), own.spec.ledger_dir());
         let (start, before) = (own.terms.checkpointed(), own.spec.workers_before);
+        let is_queue = source.attend.is_some();
         std::thread::spawn(move || {
             let attendant = source.attend.map(|attend| attend.open(&spec)).transpose();
             let data = attendant.and_then(|attendant| {
@@ -125,6 +126,7 @@ impl JobIo {
             let data = data.map_err(Unready::Data);
             let ready = data.and_then(|(attendant, data)| {
                 let opened = match before {
+                    WorkersBefore::Gone if is_queue => open_again(&folder, &job, term, start),
                     WorkersBefore::Gone => open(&folder, &job, term, start),
                     WorkersBefore::MayReturn => go_on(&folder, &job, term, start),
                 };
@@ -217,6 +219,12 @@ type Opened = Result<(LedgerWriter, Option<Continued>), LedgerError>;
 
 fn open(folder: &std::path::Path, job: &JobId, term: Term, start: Step) -> Opened {
     let writer = LedgerWriter::open(folder, job.clone(), term, start)?;
+    Ok((writer, None))
+}
+
+/// A queue may have run the job before in this very term.
+fn open_again(folder: &std::path::Path, job: &JobId, term: Term, start: Step) -> Opened {
+    let writer = LedgerWriter::open_again(folder, job.clone(), term, start)?;
     Ok((writer, None))
 }
 

@@ -5,6 +5,7 @@
 //! never on the data path.
 
 mod attendance;
+mod claim;
 mod clock;
 mod config;
 mod data_source;

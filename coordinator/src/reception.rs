@@ -4,16 +4,18 @@
     reason = "this is the driver's side of the crate, not the engine"
 )]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
+use weft_common::id::JobId;
 
+use crate::claim::{Claim, Claimed, Claims};
 use crate::clock::unix_ms;
 use crate::config::{JobSpec, SubmitError, WorkersBefore};
+use crate::engine::SubmitRefusal;
 use crate::handle::{CoordinatorHandle, submission};
 use crate::happening::{Happening, Level};
 use crate::queue::{Queue, StartFrom};
@@ -29,8 +31,7 @@ pub(crate) struct Reception {
     queue: Queue,
     records: Records,
     looking: Arc<Semaphore>,
-    /// Output folders of jobs that are on their way in.
-    claimed: Arc<Mutex<BTreeSet<PathBuf>>>,
+    claims: Claims,
 }
 
 impl Reception {
@@ -39,7 +40,7 @@ impl Reception {
             queue,
             records,
             looking: Arc::new(Semaphore::new(LOOKED_AT)),
-            claimed: Arc::default(),
+            claims: Claims::default(),
         }
     }
 
@@ -52,21 +53,28 @@ impl Reception {
     ) -> Result<JobView, SubmitError> {
         let _claim = self.claim(coordinator, &spec.output_dir)?;
         let spec = self.inspect(spec, from).await?;
+        let _own = self.claim_id(coordinator, &spec.id)?;
         let submission = submission(spec)?;
         let view = submission.view.clone();
         let number = self.records.next_number();
         let file = JobFile::of(&submission.spec, number, view.submitted_unix_ms);
         let (records, row) = (self.records.clone(), view.clone());
         let written = spawn_blocking(move || records.submitted(&file, &row)).await;
-        written
+        let receipt = written
             .unwrap_or(Err(RecordsError::Late))
             .map_err(SubmitError::NotRecorded)?;
+        let text = format!(
+            "handed in, for {} workers, with priority {}",
+            view.workers, view.priority
+        );
+        let happening = Happening::new(Level::Info, "submitted", text);
+        self.records.happened(Some(&view.id), happening);
         match coordinator.hand_in(submission).await {
             Ok(taken) => Ok(taken.view.borrow().clone()),
             Err(error) => {
                 let records = self.records.clone();
                 // What is left of it ends as soon as it is handed in again.
-                let _ = spawn_blocking(move || records.withdrawn(&view.id)).await;
+                let _ = spawn_blocking(move || records.withdrawn(receipt)).await;
                 Err(error)
             }
         }
@@ -84,18 +92,21 @@ impl Reception {
 
     /// Two jobs never share an output folder.
     fn claim(&self, coordinator: &CoordinatorHandle, output: &Path) -> Result<Claim, SubmitError> {
-        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = self.claims.take(Claimed::Output(output.to_owned()));
         let user = coordinator.published.user_of(output);
-        if user.is_some() || !claimed.insert(output.to_owned()) {
-            return Err(SubmitError::Output {
-                output: output.to_owned(),
-                job: user,
-            });
-        }
-        Ok(Claim {
+        claim.filter(|_| user.is_none()).ok_or(SubmitError::Output {
             output: output.to_owned(),
-            claimed: self.claimed.clone(),
+            job: user,
         })
+    }
+
+    /// A job that goes on is handed in once, though its output folder may have been copied.
+    fn claim_id(&self, coordinator: &CoordinatorHandle, id: &JobId) -> Result<Claim, SubmitError> {
+        let claim = self.claims.take(Claimed::Job(id.clone()));
+        let known = coordinator.job(id);
+        let open = known.is_some_and(|job| !job.borrow().phase.is_over());
+        let busy = SubmitRefusal::Busy { active: id.clone() };
+        Ok(claim.filter(|_| !open).ok_or(busy)?)
     }
 
     /// Hands in again what an earlier coordinator left, in its old order.
@@ -152,19 +163,5 @@ impl Reception {
         let happening = Happening::new(Level::Error, "ended", view.detail.clone());
         self.records.happened(Some(&view.id), happening);
         self.records.stands(&view);
-    }
-}
-
-/// An output folder, until its job is known.
-#[derive(Debug)]
-struct Claim {
-    output: PathBuf,
-    claimed: Arc<Mutex<BTreeSet<PathBuf>>>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.remove(&self.output);
     }
 }

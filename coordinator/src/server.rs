@@ -45,7 +45,7 @@ impl Coordinator {
             Some(_) => Some(open_records(config.state_dir.clone()).await?),
             None => None,
         };
-        let term = next_term(&config.state_dir)?;
+        let term = next_term(&config.state_dir, config.after)?;
         let channel = mpsc::channel(INBOX);
         let inbox = channel.0.clone();
         let source = Source {

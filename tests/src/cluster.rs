@@ -286,7 +286,8 @@ pub fn twenty_steps() -> Quickstart {
 
 /// A loopback address that no other cluster has: a port on it is free again as soon as its owner has ended, since
 /// connections elsewhere on this machine leave from other addresses.
-fn own_loopback() -> String {
+#[must_use]
+pub fn own_loopback() -> String {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

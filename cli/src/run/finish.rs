@@ -5,17 +5,47 @@ use weft_coordinator::{FailReason, JobOutcome};
 
 use super::fleet::Exited;
 use super::observer::Observer;
-use super::request::Ready;
+use super::ready::Ready;
 use super::shared;
 use crate::exit::{Exit, Failure};
 use crate::output::{adapter, print};
 
-/// Writes what the outcome allows, and fails where the job did.
+/// Leaves what there is to leave, and fails where the job did.
 pub(super) fn finish(
     ready: &Ready,
     observer: &Observer,
     outcome: &JobOutcome,
     exited: Option<&Exited>,
+) -> Result<(), Failure> {
+    leave(ready, observer, outcome)?;
+    match outcome {
+        JobOutcome::Succeeded { .. } => {
+            observer.report();
+            print::error(format_args!(
+                "adapter in {}",
+                ready.folder.adapter().display()
+            ));
+            Ok(())
+        }
+        JobOutcome::Cancelled { .. } => Err(Failure::new(
+            Exit::Interrupted,
+            format_args!("interrupted; {}", resume_hint(outcome)),
+        )),
+        JobOutcome::Failed { reason, .. } => {
+            let mut text = format!("{reason}; {}", resume_hint(outcome));
+            if let Some(exited) = exited {
+                text.push_str(&format!("\n{exited}"));
+            }
+            Err(Failure::new(exit_of(reason), text))
+        }
+    }
+}
+
+/// Writes what the outcome allows.
+pub(crate) fn leave(
+    ready: &Ready,
+    observer: &Observer,
+    outcome: &JobOutcome,
 ) -> Result<(), Failure> {
     let disk = |error: anyhow::Error| Failure::new(Exit::Environment, format_args!("{error:#}"));
     match outcome {
@@ -30,28 +60,10 @@ pub(super) fn finish(
             .map_err(|defect| Failure::new(Exit::Environment, defect))?;
             adapter::publish(&dir, &ready.preflight.tokenizer, &ready.folder.adapter())
                 .map_err(disk)?;
-            observer.write_trainer_files(true).map_err(disk)?;
-            observer.report();
-            print::error(format_args!(
-                "adapter in {}",
-                ready.folder.adapter().display()
-            ));
-            Ok(())
+            observer.write_trainer_files(true).map_err(disk)
         }
-        JobOutcome::Cancelled { .. } => {
-            observer.write_trainer_files(false).map_err(disk)?;
-            Err(Failure::new(
-                Exit::Interrupted,
-                format_args!("interrupted; {}", resume_hint(outcome)),
-            ))
-        }
-        JobOutcome::Failed { reason, .. } => {
-            let mut text = format!("{reason}; {}", resume_hint(outcome));
-            if let Some(exited) = exited {
-                text.push_str(&format!("\n{exited}"));
-            }
-            Err(Failure::new(exit_of(reason), text))
-        }
+        JobOutcome::Cancelled { .. } => observer.write_trainer_files(false).map_err(disk),
+        JobOutcome::Failed { .. } => Ok(()),
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_common::id::{JobId, Step};
-use weft_common::ledger::job_of;
-use weft_common::recipe::GradientCheckpointing;
-use weft_common::storage::write_atomic;
+use weft_common::ledger::{job_of, newest_term};
 use weft_common::wire::CheckpointRef;
 use weft_coordinator::{
     Coordinator, CoordinatorConfig, JobSpec, Limits, Needs, OnNonFinite, PreparedData,
@@ -17,13 +15,11 @@ use weft_coordinator::{
 use super::finish::finish;
 use super::fleet::{Fleet, FleetSpec};
 use super::follow::{Subject, follow};
-use super::observer::{Observer, RunFacts};
-use super::request::Ready;
+use super::observer::Observer;
+use super::ready::Ready;
 use crate::exit::{Exit, Failure};
-use crate::output::banner::Banner;
 use crate::output::folder::{Existing, FolderLock};
 use crate::output::print;
-use crate::output::trainer::Summary;
 use crate::signals::StopSignals;
 
 /// How long to wait for workers: those of other machines may still be loading the model.
@@ -81,7 +77,7 @@ impl Job {
         let _lock = self.open_folder()?;
         let coordinator = self.start_coordinator().await?;
         let mut observer = Observer::new(
-            self.facts(committed),
+            self.ready.facts(committed.0, self.place.embedded_threads),
             self.ready.folder.clone(),
             // What the ledger has beyond the checkpoint may still count.
             self.former().map_or(committed.0, |_| u64::MAX),
@@ -104,23 +100,23 @@ impl Job {
 
     /// Takes the output folder and leaves the resolved recipe there.
     fn open_folder(&self) -> Result<FolderLock, Failure> {
-        let Ready { folder, .. } = &self.ready;
         // Without a checkpoint there is nothing to go on from, and what an earlier run left would only be in the way.
         let started = self.ready.checkpoint.is_some() || self.former().is_some();
         let existing = match self.ready.existing {
             Existing::Resume if !started => Existing::Overwrite,
             existing => existing,
         };
-        let lock = folder.open(existing).map_err(environment)?;
-        let recipe = self.ready.preflight.recipe.to_json();
-        write_atomic(&folder.recipe(), recipe.as_bytes()).map_err(environment)?;
-        Ok(lock)
+        self.ready.open_folder(existing)
     }
 
     async fn start_coordinator(&self) -> Result<RunningCoordinator, Failure> {
         let config = CoordinatorConfig {
             listen: self.place.listen,
             state_dir: self.ready.folder.coordinator(),
+            // A queue may have run the job before.
+            after: newest_term(&self.ready.folder.ledger())
+                .map_err(environment)?
+                .unwrap_or_default(),
             data: Arc::new(PreparedData::of(&self.ready.preflight.prepared).map_err(environment)?),
             queue: None,
             limits: match self.place.embedded_threads {
@@ -193,53 +189,6 @@ impl Job {
         };
         Fleet::spawn(spec)
             .map_err(|error| environment(format_args!("cannot start worker processes: {error}")))
-    }
-
-    fn facts(&self, committed: Step) -> RunFacts {
-        let Ready { preflight, .. } = &self.ready;
-        let training = &preflight.recipe.training;
-        let total_steps = preflight.planner.total_steps();
-        let banner = Banner {
-            base_model: preflight.recipe.model.base_model.clone(),
-            examples: preflight.prepared.stats().len() as u64,
-            epochs: training.num_train_epochs,
-            total_steps,
-            resumed_steps: committed.0,
-            batch_size: training.per_device_train_batch_size,
-            accumulation_steps: training.gradient_accumulation_steps,
-            total_batch_size: preflight.recipe.rows_per_step(),
-            trainable_parameters: preflight.adapter_parameters,
-            parameters: preflight.parameters(),
-            workers: self.ready.workers,
-            threads_per_worker: self.place.embedded_threads,
-            memory_plan: plan_name(preflight.recipe.lora.use_gradient_checkpointing).to_owned(),
-            output: self.ready.folder.root().display().to_string(),
-        };
-        let summary = Summary {
-            max_steps: total_steps,
-            num_train_epochs: training.num_train_epochs,
-            train_batch_size: training.per_device_train_batch_size,
-            logging_steps: training.logging_steps,
-            save_steps: training.save_steps,
-            non_embedding_parameters: preflight.non_embedding_parameters(),
-            train_runtime: 0.0,
-            resumed_steps: committed.0,
-        };
-        RunFacts {
-            banner,
-            summary,
-            steps_per_epoch: preflight.planner.steps_per_epoch(),
-            audience: self.ready.audience,
-        }
-    }
-}
-
-/// What is kept from the forward pass, in words.
-fn plan_name(checkpointing: GradientCheckpointing) -> &'static str {
-    match checkpointing {
-        GradientCheckpointing::Auto => "keep what fits",
-        GradientCheckpointing::Unsloth | GradientCheckpointing::True => "recompute",
-        GradientCheckpointing::False => "keep everything",
     }
 }
 

@@ -6,6 +6,7 @@ mod fleet;
 mod follow;
 mod job;
 mod observer;
+mod ready;
 mod request;
 mod shared;
 
@@ -14,8 +15,12 @@ use std::num::NonZeroUsize;
 
 use tracing_subscriber::filter::LevelFilter;
 
+pub(crate) use finish::leave;
 pub(crate) use job::{Job, Place};
-pub(crate) use request::RunArgs;
+pub(crate) use observer::Observer;
+pub(crate) use ready::Ready;
+pub(crate) use request::{RunArgs, RunOptions, check_disk};
+pub(crate) use shared::{newest as newest_shared, open as open_store};
 
 use crate::exit::Failure;
 

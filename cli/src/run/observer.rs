@@ -24,8 +24,8 @@ pub(crate) struct RunFacts {
     pub(crate) summary: Summary,
     /// Optimizer steps of one pass over the data.
     pub(crate) steps_per_epoch: u64,
-    /// Who reads what is printed.
-    pub(crate) audience: Audience,
+    /// Who reads what is printed; nobody where a job is one of many.
+    pub(crate) audience: Option<Audience>,
 }
 
 /// Follows one run.
@@ -63,7 +63,7 @@ impl Observer {
             self.peak_bytes = self.peak_bytes.max(resident.peak_bytes);
         }
         match notice {
-            Notice::EpochFormed(epoch) if self.progress.is_none() => self.begin(epoch, resident),
+            Notice::EpochFormed(epoch) if self.started.is_none() => self.begin(epoch, resident),
             Notice::RolledBack { to, .. } => {
                 self.say_of(notice);
                 let path = self.folder.metrics();
@@ -105,7 +105,8 @@ impl Observer {
     pub(crate) fn say(&self, text: &str) {
         match &self.progress {
             Some(progress) => progress.notice(text),
-            None => print::error(text),
+            None if self.facts.audience.is_some() => print::error(text),
+            None => {}
         }
     }
 
@@ -124,19 +125,18 @@ impl Observer {
         self.start_bytes = resident.map_or(accounted, |resident| resident.current_bytes);
         self.peak_bytes = self.peak_bytes.max(self.start_bytes);
         self.facts.banner.workers = u32::try_from(epoch.members.len()).unwrap_or(u32::MAX);
-        if self.facts.audience == Audience::People {
+        if self.facts.audience == Some(Audience::People) {
             print::aside(format_args!(
                 "{}\n{}",
                 self.facts.banner,
                 memory::before(&self.host, self.start_bytes)
             ));
         }
-        self.progress = Some(Progress::new(
-            self.facts.audience,
-            epoch.total_steps,
-            epoch.step.0,
-            self.facts.summary.logging_steps,
-        ));
+        let every = self.facts.summary.logging_steps;
+        self.progress = self
+            .facts
+            .audience
+            .map(|audience| Progress::new(audience, epoch.total_steps, epoch.step.0, every));
         self.started = Some(Instant::now());
     }
 
@@ -188,7 +188,7 @@ impl Observer {
 
     /// Prints time and memory.
     pub(crate) fn report(&self) {
-        if self.facts.audience == Audience::People {
+        if self.facts.audience == Some(Audience::People) {
             let text = memory::after(
                 &self.host,
                 self.start_bytes,

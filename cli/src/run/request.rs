@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use rustix::fs::statvfs;
 use weft_common::checkpoint::{Checkpoint, newest_complete};
-use weft_common::store::Store;
 
 use crate::exit::{Exit, Failure, Problems};
 use crate::output::figures::gib;
@@ -15,6 +14,7 @@ use crate::output::progress::Audience;
 use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs, worker_count};
 
+use super::ready::Ready;
 use super::shared;
 
 /// Bytes that a parameter takes in a checkpoint: the number itself and two moments, each of at most four bytes.
@@ -27,72 +27,65 @@ const OTHER_BYTES: u64 = 4 << 20;
 pub(crate) struct RunArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+/// How to run a recipe.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RunOptions {
     /// How many workers compute; never changes the result [default: the recipe's resources.workers.min]
-    #[arg(long)]
+    #[arg(long, requires = "recipe")]
     workers: Option<u32>,
     /// Where the results go [default: the recipe's training.output_dir]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "recipe")]
     output: Option<PathBuf>,
     /// Goes on from the newest complete checkpoint in the output folder or the recipe's training.storage; starts anew where
     /// there is none
-    #[arg(long, conflicts_with = "overwrite")]
+    #[arg(long, conflicts_with = "overwrite", requires = "recipe")]
     resume: bool,
     /// Removes what an earlier run left in the output folder
-    #[arg(long)]
+    #[arg(long, requires = "recipe")]
     overwrite: bool,
     /// Prints one JSON object a step instead of text
-    #[arg(long)]
+    #[arg(long, requires = "recipe")]
     json: bool,
     #[command(flatten)]
-    cache: CacheArgs,
-}
-
-/// A run that nothing speaks against.
-pub(crate) struct Ready {
-    /// Recipe, model, data and plan.
-    pub(crate) preflight: Preflight,
-    /// Where the results go.
-    pub(crate) folder: OutputFolder,
-    /// What to do with an earlier run's.
-    pub(crate) existing: Existing,
-    /// State to go on from.
-    pub(crate) checkpoint: Option<Checkpoint>,
-    /// Where checkpoints go beside the output folder.
-    pub(crate) store: Option<Store>,
-    /// How many workers.
-    pub(crate) workers: u32,
-    /// Who reads the output.
-    pub(crate) audience: Audience,
-    /// Where prepared datasets lie.
-    pub(crate) cache: PathBuf,
+    pub(crate) cache: CacheArgs,
 }
 
 impl RunArgs {
+    /// A recipe, run in this way.
+    pub(crate) fn new(recipe: RecipeArgs, options: RunOptions) -> Self {
+        Self { recipe, options }
+    }
+
     /// Looks at everything, `listen` included; leaves no trace in the output folder.
     pub(crate) fn preflight(&self, listen: SocketAddr) -> Result<Ready, Failure> {
         let recipe = self.recipe.load()?.recipe;
-        let existing = match (self.resume, self.overwrite) {
+        let existing = match (self.options.resume, self.options.overwrite) {
             (true, _) => Existing::Resume,
             (false, true) => Existing::Overwrite,
             (false, false) => Existing::Refuse,
         };
         let output = self
+            .options
             .output
             .clone()
             .unwrap_or_else(|| PathBuf::from(&recipe.training.output_dir));
         let folder = OutputFolder::at(std::path::absolute(&output).unwrap_or(output));
         let mut problems = Problems::default();
         let workers = problems
-            .keep(Exit::Recipe, worker_count(&recipe, self.workers))
+            .keep(Exit::Recipe, worker_count(&recipe, self.options.workers))
             .unwrap_or(1);
         problems.keep(Exit::Environment, folder.check(existing, &recipe));
         problems.keep(Exit::Environment, check_port(listen));
-        let cache = self.cache.folder();
+        let cache = self.options.cache.folder();
         let opened = problems.keep(Exit::Environment, shared::open(&recipe));
         let store = opened.flatten();
         let checkpoint = self.checkpoint(&folder, &mut problems);
         let checkpoint = match &store {
-            Some(store) if self.resume => {
+            Some(store) if self.options.resume => {
                 let newest = shared::newest(store, &recipe, checkpoint, (&folder, &cache));
                 problems.keep(Exit::Environment, newest).flatten()
             }
@@ -107,18 +100,18 @@ impl RunArgs {
             checkpoint,
             store,
             workers,
-            audience: if self.json {
+            audience: Some(if self.options.json {
                 Audience::Programs
             } else {
                 Audience::People
-            },
+            }),
             cache,
         })
     }
 
     /// The newest complete checkpoint of a run that is to go on; those passed over are told.
     fn checkpoint(&self, folder: &OutputFolder, problems: &mut Problems) -> Option<Checkpoint> {
-        if !self.resume {
+        if !self.options.resume {
             return None;
         }
         let newest = problems.keep(Exit::Environment, newest_complete(&folder.checkpoints()))?;
@@ -138,7 +131,7 @@ fn check_port(listen: SocketAddr) -> Result<(), String> {
 }
 
 /// Whether the disk can take the checkpoints that will lie there at once, and the adapter.
-fn check_disk(preflight: &Preflight, folder: &OutputFolder) -> Result<(), Failure> {
+pub(crate) fn check_disk(preflight: &Preflight, folder: &OutputFolder) -> Result<(), Failure> {
     let training = &preflight.recipe.training;
     let saved = preflight.planner.total_steps() / training.save_steps.max(1);
     // One more than stays: the new one is complete before an old one goes.

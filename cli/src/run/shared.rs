@@ -15,7 +15,7 @@ use crate::output::print;
 const RETRY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Opens the store that the recipe names and makes sure that it can be written to.
-pub(super) fn open(recipe: &Recipe) -> Result<Option<Store>, StoreError> {
+pub(crate) fn open(recipe: &Recipe) -> Result<Option<Store>, StoreError> {
     let Some(url) = recipe.training.store_url() else {
         return Ok(None);
     };
@@ -29,7 +29,7 @@ pub(super) fn open(recipe: &Recipe) -> Result<Option<Store>, StoreError> {
 }
 
 /// The checkpoint to go on from: the newest complete one of output folder and store. Those passed over are told.
-pub(super) fn newest(
+pub(crate) fn newest(
     store: &Store,
     recipe: &Recipe,
     local: Option<Checkpoint>,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::error::LedgerError;
-use super::folder::{SegmentId, newest_fence, raise_fence};
+use super::folder::{SegmentId, newest_fence, raise_fence, segments};
 use super::format::{Chain, Entry, FORMAT_VERSION};
 use super::read::{Ledger, job_of, newest_term, read};
 use super::record::{CommitRecord, End, SegmentHeader};
@@ -54,6 +54,26 @@ impl LedgerWriter {
         Self::begin(&ledger, job, term, first_step)
     }
 
+    /// As [`open`](Self::open), where this coordinator, in this term, wrote the ledger before and has closed it: its job was
+    /// handed in again. Only for coordinators whose terms nobody else can have.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for the term.
+    pub fn open_again(
+        folder: &Path,
+        job: JobId,
+        term: Term,
+        first_step: Step,
+    ) -> Result<Self, LedgerError> {
+        let own = newest_term(folder)? == Some(term) && job_of(folder)?.as_ref() == Some(&job);
+        let ledger = if own {
+            read(folder)?
+        } else {
+            take_over(folder, &job, term)?
+        };
+        Self::begin(&ledger, job, term, first_step)
+    }
+
     /// As [`open`](Self::open), exactly where the ledger ends. Gives the ledger as well: with it a coordinator knows
     /// what was committed before it started.
     ///
@@ -80,7 +100,9 @@ impl LedgerWriter {
                 found: first_step,
             });
         }
-        let id = SegmentId { term, sequence: 0 };
+        let own = segments(&folder)?.into_iter().filter(|id| id.term == term);
+        let sequence = own.map(|id| id.sequence + 1).max().unwrap_or(0);
+        let id = SegmentId { term, sequence };
         let header = header(&job, id, first_step, ledger.end);
         let (segment, chain) = Segment::create(&folder, header, ledger.chain)?;
         let writer = Self {

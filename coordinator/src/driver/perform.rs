@@ -106,9 +106,6 @@ impl Driver {
             }),
             None => Err(SubmitRefusal::ShuttingDown),
         });
-        if let (Ok(_), Some(io)) = (&answer, self.jobs.get(job)) {
-            self.record_submitted(io);
-        }
         let _ = reply.send(answer);
     }
 
@@ -123,11 +120,14 @@ impl Driver {
             };
         }
         self.record(job, notice);
-        let Some(io) = job.and_then(|job| self.jobs.get_mut(job)) else {
+        let Some(job) = job else {
             // What concerns all is told to those who follow any job.
             for io in self.jobs.values_mut() {
                 io.followers.tell(notice);
             }
+            return;
+        };
+        let Some(io) = self.jobs.get_mut(job) else {
             return;
         };
         io.view.send_modify(|view| view.told(notice, unix_ms()));

@@ -28,21 +28,6 @@ impl Driver {
         }
     }
 
-    /// A job was taken.
-    pub(super) fn record_submitted(&self, io: &JobIo) {
-        let view = io.view.borrow();
-        if let Some(records) = self
-            .records
-            .as_ref()
-            .filter(|_| view.started_unix_ms.is_none())
-        {
-            let (workers, priority) = (view.workers, view.priority);
-            let text = format!("handed in, for {workers} workers, with priority {priority}");
-            let happening = Happening::new(Level::Info, "submitted", text);
-            records.happened(Some(&view.id), happening);
-        }
-    }
-
     /// Someone wants another number of workers.
     pub(super) fn record_scaled(&self, job: &JobId, workers: u32) {
         if let (Some(records), true) = (&self.records, self.jobs.contains_key(job)) {

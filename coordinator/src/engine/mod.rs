@@ -333,7 +333,8 @@ impl Engine {
             job.state = JobState::Ended(outcome);
         }
         self.jobs.put_back(job);
-        if self.jobs.all_over() && self.closing.is_none() {
+        let stays = self.limits.outlives_jobs;
+        if self.jobs.all_over() && self.closing.is_none() && !stays {
             out.extend(self.fleet.clear().into_iter().map(Action::Hangup));
             self.closing = Some(Closing {
                 reason: format!("the coordinator of term {by} has taken over"),

@@ -165,6 +165,8 @@ pub struct Limits {
     pub save_again_within: Duration,
     /// How long dismissed workers may take to hang up.
     pub dismiss_within: Duration,
+    /// Whether the coordinator stays when another one has taken its last job over, as a queue does.
+    pub outlives_jobs: bool,
 }
 
 impl Default for Limits {
@@ -193,6 +195,7 @@ impl Default for Limits {
             drain_within: Duration::from_secs(600),
             save_again_within: Duration::from_secs(90),
             dismiss_within: Duration::from_secs(5),
+            outlives_jobs: false,
         }
     }
 }

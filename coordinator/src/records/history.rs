@@ -27,10 +27,14 @@ pub(super) fn happened(
     unix_ms: i64,
     happening: &Happening,
 ) -> Result<()> {
-    let mut insert = to.prepare_cached(
-        "INSERT INTO events (job, unix_ms, level, kind, text)
-         VALUES ((SELECT key FROM jobs WHERE id = ?1), ?2, ?3, ?4, ?5)",
-    )?;
+    let mut insert = to.prepare_cached(match job {
+        // A job that is not known has no history.
+        Some(_) => {
+            "INSERT INTO events (job, unix_ms, level, kind, text)
+             SELECT key, ?2, ?3, ?4, ?5 FROM jobs WHERE id = ?1"
+        }
+        None => "INSERT INTO events (job, unix_ms, level, kind, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+    })?;
     let level = v1::EventLevel::from(happening.level) as i32;
     let job = job.map(JobId::as_str);
     insert.execute((job, unix_ms, level, happening.kind, &happening.text))?;

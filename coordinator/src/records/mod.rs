@@ -47,6 +47,13 @@ use inbox::Inbox;
 /// How long who submits waits for the disk.
 const DURABLE_WITHIN: Duration = Duration::from_secs(30);
 
+/// A submission that is recorded, and what it took the place of: a job that is over may be handed in again.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    job: JobId,
+    before: Option<(JobFile, JobView)>,
+}
+
 /// The records of one coordinator. Cheap to clone; what reads or waits blocks its thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
@@ -67,20 +74,43 @@ impl Records {
     ///
     /// # Errors
     /// The disk does not take it; nothing of it is left.
-    pub(crate) fn submitted(&self, job: &JobFile, view: &JobView) -> Result<(), RecordsError> {
-        self.files.write(job)?;
+    pub(crate) fn submitted(&self, job: &JobFile, view: &JobView) -> Result<Receipt, RecordsError> {
+        let before = match self.job(&job.id)? {
+            Some(view) => self.files.read(&job.id).ok().map(|file| (file, view)),
+            None => None,
+        };
+        let receipt = Receipt {
+            job: job.id.clone(),
+            before,
+        };
         let (row, number) = (Box::new(view.clone()), job.number);
-        let written = self.inbox.submit(row, number, DURABLE_WITHIN);
-        written.unwrap_or(Err(RecordsError::Late)).inspect_err(|_| {
-            // A job that nobody was told of is nobody's.
-            let _ = self.files.remove(&job.id);
-        })
+        let written = self.files.write(job).and_then(|()| {
+            let written = self.inbox.submit(row, number, DURABLE_WITHIN);
+            written.unwrap_or(Err(RecordsError::Late))
+        });
+        match written {
+            Ok(()) => Ok(receipt),
+            Err(error) => {
+                self.withdrawn(receipt);
+                Err(error)
+            }
+        }
     }
 
-    /// Forgets a job that was not taken after all.
-    pub(crate) fn withdrawn(&self, job: &JobId) {
-        let _ = self.files.remove(job);
-        self.inbox.push(Entry::Withdrawn(job.clone()));
+    /// Forgets a submission that came to nothing.
+    pub(crate) fn withdrawn(&self, receipt: Receipt) {
+        match receipt.before {
+            Some((file, view)) => {
+                // Where the disk refuses, the job is handed in again after a restart, as was asked for.
+                let _ = self.files.write(&file);
+                self.inbox.stands(view);
+            }
+            None => {
+                // A file that stays is that of a job that nobody was told of; it ends like any other.
+                let _ = self.files.remove(&receipt.job);
+                self.inbox.push(Entry::Withdrawn(receipt.job));
+            }
+        }
     }
 
     /// How a job stands now.

@@ -34,11 +34,15 @@ fn spec(id: &str, output_dir: &Path) -> JobSpec {
 
 /// Hands in a job.
 fn submit(records: &Records, id: &str) -> JobView {
+    submitted(records, id).0
+}
+
+fn submitted(records: &Records, id: &str) -> (JobView, Receipt) {
     let spec = spec(id, Path::new("/out"));
     let view = JobView::submitted(&spec, 1_000);
     let file = JobFile::of(&spec, records.next_number(), 1_000);
-    records.submitted(&file, &view).unwrap();
-    view
+    let receipt = records.submitted(&file, &view).unwrap();
+    (view, receipt)
 }
 
 fn cancelled(mut view: JobView) -> JobView {
@@ -256,13 +260,24 @@ fn a_job_whose_file_is_gone_or_broken_is_over_and_says_why() {
 }
 
 #[test]
-fn a_job_that_was_refused_leaves_nothing() {
+fn a_job_that_was_refused_leaves_nothing_but_what_was_there_before() {
     let state = tempfile::tempdir().unwrap();
     let open = reopened(state.path());
-    submit(&open.records, "job-a");
-    open.records.withdrawn(&id("job-a"));
+    let over = submit(&open.records, "job-b");
+    open.records.stands(&cancelled(over));
+    drop(open);
+    let open = reopened(state.path());
+    for job in ["job-a", "job-b"] {
+        let (_, receipt) = submitted(&open.records, job);
+        open.records.withdrawn(receipt);
+    }
     drop(open);
     let open = reopened(state.path());
     assert!(open.records.unfinished().unwrap().is_empty());
     assert!(open.records.job(&id("job-a")).unwrap().is_none());
+    let kept = open.records.job(&id("job-b")).unwrap().unwrap();
+    assert_eq!(
+        (kept.phase, kept.ended_unix_ms),
+        (JobPhase::Cancelled, Some(9_000))
+    );
 }

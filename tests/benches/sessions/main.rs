@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_common::data::RowStat;
-use weft_common::id::{Digest, JobId};
+use weft_common::id::{Digest, JobId, Term};
 use weft_common::recipe::{Format, Recipe};
 use weft_common::wire::DatasetRef;
 use weft_coordinator::{
@@ -73,6 +73,7 @@ async fn measure(workers: u32, steps: u64) {
     let coordinator = Coordinator::bind(CoordinatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         state_dir: dir.path().join("state"),
+        after: Term(0),
         data: Arc::new(Rows {
             dir: dir.path().to_owned(),
             number: workers as usize * 4,

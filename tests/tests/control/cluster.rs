@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use weft_common::data::RowStat;
-use weft_common::id::{Digest, JobId};
+use weft_common::id::{Digest, JobId, Term};
 use weft_common::recipe::{Format, Recipe};
 use weft_common::wire::{CheckpointRef, DatasetFile, DatasetRef};
 use weft_coordinator::{
@@ -161,6 +161,7 @@ pub(crate) fn config(dir: &Path) -> CoordinatorConfig {
     CoordinatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         state_dir: dir.join("state"),
+        after: Term(0),
         data: Arc::new(FakeData(dir.join("data"))),
         queue: None,
         limits: Limits {

@@ -214,6 +214,25 @@ fn a_restarted_coordinator_learns_what_was_committed_and_goes_on_there() {
 }
 
 #[test]
+fn a_job_that_is_handed_in_again_goes_on_in_the_same_term_only_where_that_is_asked_for() {
+    let folder = two_steps();
+    let job = job_of(folder.path()).unwrap().unwrap();
+    let term = newest_term(folder.path()).unwrap().unwrap();
+    assert!(open(folder.path(), term.0, 1).is_err());
+    let again = LedgerWriter::open_again(folder.path(), job.clone(), term, Step(1));
+    again.unwrap().append(&record(term.0, 1)).unwrap();
+    let again = LedgerWriter::open_again(folder.path(), job.clone(), term, Step(2));
+    again.unwrap().append(&record(term.0, 2)).unwrap();
+    let ledger = read(folder.path()).unwrap();
+    assert_eq!(steps(&ledger), [(1, 0), (1, 1), (1, 2)]);
+    let older = LedgerWriter::open_again(folder.path(), job, Term(term.0 - 1), Step(2));
+    assert!(
+        matches!(older, Err(LedgerError::Fenced { .. })),
+        "{older:?}"
+    );
+}
+
+#[test]
 fn resuming_nothing_begins_at_the_first_step() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(job_of(folder.path()).unwrap(), None);
