@@ -1,11 +1,12 @@
 //! How soon a loss is noticed, and how soon the next step is committed: real processes on the quickstart, three workers.
 //!
-//! `cargo bench -p weft-tests --bench recovery [-- RUNS]`; 50 runs of each fault without a number.
+//! `cargo bench --workspace --bench recovery [-- RUNS]`; 50 runs of each fault without a number. With `--profile dev` it
+//! takes the binary that the tests use, and with `WEFT_BINARY=PATH` any other.
 
 use std::time::{Duration, Instant};
 
 use weft_tests::cluster::{Cluster, Start};
-use weft_tests::process::Running;
+use weft_tests::process::{Running, binary};
 use weft_tests::quickstart::Quickstart;
 
 const WORKERS: u32 = 3;
@@ -45,6 +46,7 @@ fn main() {
     let runs = std::env::args().find_map(|argument| argument.parse().ok());
     let runs: u32 = runs.unwrap_or(50);
     println!("{runs} runs of each fault, {WORKERS} workers; {}", load());
+    println!("binary {}", binary().display());
     for fault in &FAULTS {
         let recoveries: Vec<Recovery> = (0..runs).map(|run| recover(fault, run)).collect();
         println!("\n{}", fault.name);

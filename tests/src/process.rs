@@ -14,8 +14,8 @@ use crate::files;
 /// No wait in these tests is longer; a process that takes more hangs.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
-/// The binary in the profile that the test itself was built in. `cargo test --workspace` has built it; where it is older
-/// than the sources, it is built once more.
+/// The binary that `WEFT_BINARY` names, else the one in the profile that the test itself was built in. `cargo test
+/// --workspace` has built that; where it is older than the sources, it is built once more.
 ///
 /// # Panics
 /// The build fails.
@@ -23,6 +23,9 @@ pub const DEADLINE: Duration = Duration::from_secs(300);
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("WEFT_BINARY") {
+            return PathBuf::from(given);
+        }
         let test = std::env::current_exe().expect("a running test knows its own path");
         let profile = test
             .ancestors()
