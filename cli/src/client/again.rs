@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tonic::{Response, Status, Streaming};
 
-use super::connect::{About, Connection, is_broken, words};
+use super::connect::{About, Connection, is_broken, keeps_no_records, words};
 use crate::exit::{Exit, Failure};
 
 /// Between attempts, at first …
@@ -131,6 +131,20 @@ pub(super) async fn opened<T>(
 ) -> Result<Streaming<T>, Broken> {
     match tokio::time::timeout(connection.answer_within(), call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(ended(connection, about, &status)),
+        Err(_) => Err(Broken::Lost("it does not answer".to_owned())),
+    }
+}
+
+/// As [`opened`]; nothing where the coordinator keeps no records.
+pub(super) async fn opened_if_kept<T>(
+    connection: &Connection,
+    about: About<'_>,
+    call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+) -> Result<Option<Streaming<T>>, Broken> {
+    match tokio::time::timeout(connection.answer_within(), call).await {
+        Ok(Ok(response)) => Ok(Some(response.into_inner())),
+        Ok(Err(status)) if keeps_no_records(&status) => Ok(None),
         Ok(Err(status)) => Err(ended(connection, about, &status)),
         Err(_) => Err(Broken::Lost("it does not answer".to_owned())),
     }

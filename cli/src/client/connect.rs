@@ -296,6 +296,14 @@ pub(super) fn is_broken(status: &Status) -> bool {
     by_transport || matches!(status.code(), Code::Unavailable | Code::Cancelled)
 }
 
+/// Whether a coordinator says that it has no records of jobs: one that runs a single recipe.
+pub(super) fn keeps_no_records(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unimplemented | Code::FailedPrecondition
+    )
+}
+
 /// A status in words: its message, or what the transport said.
 pub(super) fn words(status: &Status) -> String {
     use std::error::Error;

@@ -9,7 +9,7 @@ use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 use weft_proto::v1::{Job, JobEvent, JobEventsRequest, JobPhase, JobStepsRequest, StepFigures};
 
-use super::again::{Broken, Following, Patience, ended, opened, to_the_end};
+use super::again::{Broken, Following, Patience, ended, opened, opened_if_kept, to_the_end};
 use super::connect::{About, ConnectArgs, Connection, job_ref};
 use super::event::{Line, event_line, shown, step_line};
 use super::job::{is_over, title};
@@ -78,6 +78,7 @@ pub(super) async fn watch(connection: Connection, job: Job, manner: Manner) -> R
         after_event: None,
         after_step: job.committed_steps,
         progress: None,
+        has_figures: true,
         job,
     };
     let end = tokio::select! {
@@ -127,6 +128,8 @@ struct Watch {
     after_step: u64,
     /// Once the number of steps is known.
     progress: Option<Progress>,
+    /// Whether the coordinator tells the figures of steps; one that runs a single recipe does not.
+    has_figures: bool,
 }
 
 impl Following for Watch {
@@ -168,7 +171,7 @@ impl Following for Watch {
 }
 
 impl Watch {
-    async fn listen(&self) -> Result<Tales, Broken> {
+    async fn listen(&mut self) -> Result<Tales, Broken> {
         let about = About::Job(&self.job.id);
         let job = || job_ref(&self.job.id);
         let events = JobEventsRequest {
@@ -184,16 +187,21 @@ impl Watch {
             follow: true,
         };
         let mut client = self.connection.client.clone();
-        let events = opened(&self.connection, about, client.job_events(events)).await?;
-        let steps = opened(&self.connection, about, client.job_steps(steps)).await?;
+        let events = client.job_events(events);
+        let events = opened_if_kept(&self.connection, about, events).await?;
+        let steps = client.job_steps(steps);
+        let steps = opened_if_kept(&self.connection, about, steps).await?;
         let jobs = opened(&self.connection, about, client.watch_job(job())).await?;
+        self.has_figures = steps.is_some();
         let end = tokio_stream::once(Ok(Told::JobEnd));
-        let jobs = told(jobs, |job| Told::Job(Box::new(job))).chain(end);
-        Ok(select_all([
-            jobs.boxed(),
-            told(events, Told::Event).boxed(),
-            told(steps, Told::Step).boxed(),
-        ]))
+        let jobs = told(jobs, |job| Told::Job(Box::new(job)))
+            .chain(end)
+            .boxed();
+        let events = events.map(|events| told(events, Told::Event).boxed());
+        let steps = steps.map(|steps| told(steps, Told::Step).boxed());
+        Ok(select_all(
+            [Some(jobs), events, steps].into_iter().flatten(),
+        ))
     }
 
     /// What is still on its way when the job is over already.
@@ -216,17 +224,19 @@ impl Watch {
             Told::Job(job) => {
                 self.job = *job;
                 self.begin();
-                self.line(
-                    |watch| Line::Job((&watch.job).into()),
-                    |_| Ok(Listening::Continue(())),
-                )
+                let shown = self.line(|watch| Line::Job((&watch.job).into()), Self::advance);
+                self.after_step = self.after_step.max(self.unfigured());
+                shown
             }
             Told::Event(event) => {
                 self.after_event = Some(event.number);
                 self.line(
                     |_| Line::Event((&event).into()),
                     |watch| {
-                        watch.say(&event_line(&event));
+                        // How the job ended is the last word anyway.
+                        if event.kind != "ended" {
+                            watch.say(&event_line(&event));
+                        }
                         Ok(Listening::Continue(()))
                     },
                 )
@@ -258,6 +268,28 @@ impl Watch {
             Audience::Programs => for_programs(self).print(),
             Audience::People => for_people(self),
         }
+    }
+
+    /// Steps of which nobody tells the figures.
+    fn unfigured(&self) -> u64 {
+        if self.has_figures {
+            0
+        } else {
+            self.job.committed_steps
+        }
+    }
+
+    /// Shows how far the job is, where nobody tells the figures of its steps.
+    fn advance(&self) -> Result<Listening, Failure> {
+        let Some(progress) = &self.progress else {
+            return Ok(Listening::Continue(()));
+        };
+        if self.unfigured() <= self.after_step {
+            return Ok(Listening::Continue(()));
+        }
+        let loss = self.job.loss.unwrap_or(f64::NAN);
+        let words = format!("loss {loss:.4}  {:.0} tok/s", self.job.tokens_per_second);
+        progress.advance(self.job.committed_steps, &words, &words)
     }
 
     /// Starts the bar, or the lines, once it is known how many steps there are.

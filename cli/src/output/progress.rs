@@ -96,17 +96,31 @@ impl Progress {
     /// # Errors
     /// As [`print::line`].
     pub(crate) fn show(&self, shown: &Shown) -> Result<Listening, Failure> {
+        let brief = format_args!(
+            "loss {:.4}  lr {:.2e}  {:.0} tok/s",
+            shown.loss, shown.learning_rate, shown.tokens_per_second
+        );
+        self.advance(shown.step, brief, shown)
+    }
+
+    /// Shows people how far it is, with words for a bar and for a line.
+    ///
+    /// # Errors
+    /// As [`print::line`].
+    pub(crate) fn advance(
+        &self,
+        step: u64,
+        brief: impl fmt::Display,
+        full: impl fmt::Display,
+    ) -> Result<Listening, Failure> {
         match self {
             Self::Bar(bar) => {
-                bar.set_message(format!(
-                    "loss {:.4}  lr {:.2e}  {:.0} tok/s",
-                    shown.loss, shown.learning_rate, shown.tokens_per_second
-                ));
-                bar.set_position(shown.step);
+                bar.set_message(brief.to_string());
+                bar.set_position(step);
             }
             Self::Lines(lines) => {
-                if shown.step.is_multiple_of(lines.every) || shown.step == lines.total {
-                    return print::line(lines.line(shown, lines.start.elapsed()));
+                if step.is_multiple_of(lines.every) || step == lines.total {
+                    return print::line(lines.line(step, full, lines.start.elapsed()));
                 }
             }
             Self::Json => {}
@@ -131,12 +145,11 @@ impl Progress {
 }
 
 impl Lines {
-    fn line(&self, shown: &Shown, elapsed: Duration) -> String {
-        let done = shown.step.saturating_sub(self.first).max(1) as f64;
-        let left = self.total.saturating_sub(shown.step) as f64;
-        let eta = elapsed.mul_f64(left / done);
-        let (step, total) = (shown.step, self.total);
-        format!("step {step}/{total}  {shown}  eta {}", clock(eta))
+    fn line(&self, step: u64, words: impl fmt::Display, elapsed: Duration) -> String {
+        let done = step.saturating_sub(self.first).max(1) as f64;
+        let left = self.total.saturating_sub(step) as f64;
+        let eta = clock(elapsed.mul_f64(left / done));
+        format!("step {step}/{}  {words}  eta {eta}", self.total)
     }
 }
 
@@ -177,7 +190,7 @@ mod tests {
             every: 1,
             start: Instant::now(),
         };
-        let text = lines.line(&Shown::from(&sample(20, 1.25)), Duration::from_secs(60));
+        let text = lines.line(20, Shown::from(&sample(20, 1.25)), Duration::from_secs(60));
         assert!(text.starts_with("step 20/30 "), "{text}");
         assert!(text.contains("loss 1.2500"), "{text}");
         assert!(text.ends_with("eta 01:00"), "{text}");

@@ -235,6 +235,26 @@ fn followed_logs_go_on_after_the_last_number_when_the_coordinator_is_back() {
 }
 
 #[test]
+fn a_coordinator_of_a_single_recipe_tells_how_far_it_is() {
+    let stub = Stub::start(World {
+        keeps_no_records: true,
+        ..fresh()
+    });
+    let mut watch = weft(&stub, &["watch", "medical"]).start();
+    stub.wait_for_watcher();
+    stub.change(|world| world.jobs[0].committed_steps = 3);
+    let line = watch.wait_for("step 3/4");
+    assert!(
+        line.starts_with("step 3/4  loss 2.1460  12345 tok/s  eta "),
+        "{line}"
+    );
+    stub.change(|world| end(world, JobPhase::Succeeded, SUCCEEDED));
+    let finished = watch.finish();
+    finished.succeeded();
+    assert_eq!(finished.printed.lines().count(), 1);
+}
+
+#[test]
 fn a_queue_of_others_is_not_waited_for() {
     let stub = Stub::start(world());
     let finished = weft(&stub, &["watch", "first"]).finish();

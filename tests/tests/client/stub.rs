@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::control_server::{Control, ControlServer};
 use weft_proto::v1::{self, Job, JobEvent, JobPhase, StepFigures, WorkerInfo};
+use weft_tests::process::DEADLINE;
 
 /// A port that was just let go of is free again within this.
 const PORT_WITHIN: Duration = Duration::from_secs(20);
@@ -46,6 +48,8 @@ pub(crate) struct Stub {
     address: SocketAddr,
     world: Arc<Mutex<World>>,
     changes: watch::Sender<u64>,
+    /// One for each who begins to watch a job.
+    watchers: (mpsc::Sender<()>, mpsc::Receiver<()>),
     runtime: Option<Runtime>,
 }
 
@@ -56,6 +60,7 @@ impl Stub {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             world: Arc::new(Mutex::new(world)),
             changes: watch::Sender::new(0),
+            watchers: mpsc::channel(),
             runtime: None,
         };
         stub.come();
@@ -74,6 +79,11 @@ impl Stub {
 
     pub(crate) fn world(&self) -> World {
         self.world.lock().unwrap().clone()
+    }
+
+    /// Waits until someone watches a job.
+    pub(crate) fn wait_for_watcher(&self) {
+        self.watchers.1.recv_timeout(DEADLINE).unwrap();
     }
 
     /// Goes away as a process does that is killed: all connections end.
@@ -100,6 +110,7 @@ impl Stub {
         let service = Service {
             world: self.world.clone(),
             changes: self.changes.subscribe(),
+            watchers: self.watchers.0.clone(),
         };
         let server = Server::builder().add_service(ControlServer::new(service));
         runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
@@ -116,6 +127,7 @@ impl Drop for Stub {
 struct Service {
     world: Arc<Mutex<World>>,
     changes: watch::Receiver<u64>,
+    watchers: mpsc::Sender<()>,
 }
 
 impl Service {
@@ -295,6 +307,7 @@ impl Control for Service {
     async fn watch_job(&self, request: Request<v1::JobRef>) -> Result<Response<Tale<Job>>, Status> {
         let job = self.job(&request.into_inner().id).await?;
         let (world, changes) = (self.world.clone(), self.changes.clone());
+        self.watchers.send(()).unwrap();
         let id = job.id;
         let tale = unfold((changes, None), move |(mut changes, last)| {
             let (world, id) = (world.clone(), id.clone());

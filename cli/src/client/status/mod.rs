@@ -5,7 +5,7 @@ mod queue;
 mod text;
 
 use serde::Serialize;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 use weft_proto::v1::{
     Job, JobEvent, JobEventsRequest, JobPhase, JobStepsRequest, ListJobsRequest, StepFigures,
 };
@@ -13,12 +13,14 @@ use weft_proto::v1::{
 use self::incidents::{Incidents, is_incident};
 use self::queue::Queue;
 use super::clock::{between, now};
-use super::connect::{About, ConnectArgs, Connection, job_ref};
+use super::connect::{About, ConnectArgs, Connection, job_ref, keeps_no_records};
 use super::job::{JobDocument, is_over};
 use super::workers;
 use crate::exit::Failure;
 use crate::output::print;
 
+/// Events among which incidents are looked for.
+const SEARCHED_EVENTS: u32 = 10_000;
 /// Steps that the time left is reckoned from.
 const RECENT_STEPS: u32 = 20;
 /// Steps among which the one after an incident is looked for.
@@ -117,6 +119,7 @@ async fn queue(connection: &Connection, job: &Job) -> Result<Queue, Failure> {
 async fn events(connection: &Connection, job: &Job) -> Result<Vec<JobEvent>, Failure> {
     let asked = JobEventsRequest {
         job: Some(job_ref(&job.id)),
+        last: SEARCHED_EVENTS,
         ..JobEventsRequest::default()
     };
     let mut client = connection.client.clone();
@@ -143,10 +146,8 @@ async fn collect<T>(
     let recorded = async {
         match call.await {
             Ok(response) => Ok(response.map(Some)),
-            Err(status) => match status.code() {
-                Code::Unimplemented | Code::FailedPrecondition => Ok(Response::new(None)),
-                _ => Err(status),
-            },
+            Err(status) if keeps_no_records(&status) => Ok(Response::new(None)),
+            Err(status) => Err(status),
         }
     };
     let Some(mut stream) = connection.answer(about, recorded).await? else {
