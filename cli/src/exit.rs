@@ -71,6 +71,11 @@ impl Failure {
         text.map_or_else(|| self.to_string(), str::to_owned)
     }
 
+    /// Why the command failed.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// What the process returns.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit as u8)

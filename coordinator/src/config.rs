@@ -15,7 +15,7 @@ use weft_common::wire::CheckpointRef;
 
 use crate::data_source::DataSource;
 use crate::engine::{Limits, Needs, OnNonFinite, SubmitRefusal};
-use crate::queue::Queue;
+use crate::queue::{Queue, Unfit};
 use crate::records::RecordsError;
 
 /// How a coordinator runs.
@@ -158,8 +158,8 @@ pub enum SubmitError {
         max: u32,
     },
     /// Something is wrong with the job.
-    #[error("{0}")]
-    Unfit(String),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// Another job has the output folder.
     #[error(
         "output folder {} is that of {}; choose another with --output", output.display(),

@@ -34,7 +34,7 @@ pub use engine::{
 pub use handle::{CoordinatorHandle, JobHandle, RunningCoordinator};
 pub use happening::{Happening, Level};
 pub use notices::Notices;
-pub use queue::{Attend, Attendant, Preflight, Queue, StartFrom};
+pub use queue::{Attend, Attendant, Preflight, Queue, StartFrom, Unfit};
 pub use recipe_data::RecipeData;
 pub use records::RecordsError;
 pub use server::Coordinator;

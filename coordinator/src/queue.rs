@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use weft_common::wire::ErrorKind;
+
 use crate::config::JobSpec;
 use crate::engine::{JobOutcome, Notice};
 
@@ -30,6 +32,24 @@ pub enum StartFrom {
     Newest,
 }
 
+/// What is wrong with a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Unfit {
+    /// What kind of problem; of several the one that the others stand on.
+    pub kind: ErrorKind,
+    /// All of it, with the remedies.
+    pub text: String,
+}
+
+impl From<String> for Unfit {
+    /// A problem that nobody sorts.
+    fn from(text: String) -> Self {
+        let kind = ErrorKind::Internal;
+        Self { kind, text }
+    }
+}
+
 /// Looks at jobs before they are taken. Runs on threads that may block, several at once.
 pub trait Preflight: Send + Sync {
     /// Looks at everything that can be wrong with a job. Gives it completed: with the checkpoint that it goes on from,
@@ -37,7 +57,7 @@ pub trait Preflight: Send + Sync {
     ///
     /// # Errors
     /// Everything that is wrong, with its remedy.
-    fn inspect(&self, job: JobSpec, from: StartFrom) -> Result<JobSpec, String>;
+    fn inspect(&self, job: JobSpec, from: StartFrom) -> Result<JobSpec, Unfit>;
 
     /// A job that an earlier coordinator of this queue had started, with its newest complete checkpoint.
     ///

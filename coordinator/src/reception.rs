@@ -18,7 +18,7 @@ use crate::config::{JobSpec, SubmitError, WorkersBefore};
 use crate::engine::SubmitRefusal;
 use crate::handle::{CoordinatorHandle, submission};
 use crate::happening::{Happening, Level};
-use crate::queue::{Queue, StartFrom};
+use crate::queue::{Queue, StartFrom, Unfit};
 use crate::records::{JobFile, Records, RecordsError};
 use crate::view::JobView;
 
@@ -86,7 +86,7 @@ impl Reception {
         let looked = spawn_blocking(move || preflight.inspect(spec, from)).await;
         drop(turn);
         looked
-            .unwrap_or_else(|error| Err(format!("looking at the job ended early: {error}")))
+            .unwrap_or_else(|error| Err(format!("looking at the job ended early: {error}").into()))
             .map_err(SubmitError::Unfit)
     }
 
@@ -144,7 +144,7 @@ impl Reception {
             }
         });
         let found = found.await.unwrap_or_else(|error| Err(error.to_string()));
-        let mut submission = submission(found.map_err(SubmitError::Unfit)?)?;
+        let mut submission = submission(found.map_err(Unfit::from)?)?;
         let fresh = &mut submission.view;
         fresh.submitted_unix_ms = view.submitted_unix_ms;
         fresh.started_unix_ms = view.started_unix_ms;

@@ -316,10 +316,14 @@ pub(super) fn words(status: &Status) -> String {
 
 /// The code that the same problems have where the recipe is run at once.
 fn exit_of(status: &Status) -> Option<Exit> {
-    let number = status.metadata().get("weft-exit")?.to_str().ok()?;
-    [Exit::Recipe, Exit::Data, Exit::Model, Exit::Environment]
-        .into_iter()
-        .find(|exit| number.parse() == Ok(*exit as u8))
+    match status.metadata().get("weft-problem")?.to_str().ok()? {
+        "recipe" => Some(Exit::Recipe),
+        "data" => Some(Exit::Data),
+        "model" => Some(Exit::Model),
+        "environment" => Some(Exit::Environment),
+        "internal" => Some(Exit::Internal),
+        _ => None,
+    }
 }
 
 fn unreachable(url: &CoordinatorUrl, why: &str) -> Failure {

@@ -113,11 +113,13 @@ fn table(workers: &[WorkerInfo]) -> Table<9> {
     table
 }
 
-/// `23.5 GiB`.
+/// `23.5 GiB`, or `10.3 MiB` of what is small.
 pub(super) fn memory(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
     match bytes {
         0 => String::new(),
-        bytes => format!("{:.1} GiB", gib(bytes)),
+        1..0x4000_0000 => format!("{:.1} MiB", bytes as f64 / MIB as f64),
+        0x4000_0000.. => format!("{:.1} GiB", gib(bytes)),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use weft_coordinator::{Attend, Attendant, JobSpec, Preflight, StartFrom};
+use weft_common::wire::ErrorKind;
+use weft_coordinator::{Attend, Attendant, JobSpec, Preflight, StartFrom, Unfit};
 
 use super::{attendant, inspect};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Looks at jobs, and leaves their results.
 #[derive(Debug)]
@@ -21,8 +22,11 @@ impl House {
 }
 
 impl Preflight for House {
-    fn inspect(&self, job: JobSpec, from: StartFrom) -> Result<JobSpec, String> {
-        inspect::inspect(job, from, &self.cache).map_err(|failure: Failure| failure.text())
+    fn inspect(&self, job: JobSpec, from: StartFrom) -> Result<JobSpec, Unfit> {
+        inspect::inspect(job, from, &self.cache).map_err(|failure| Unfit {
+            kind: kind(failure.exit()),
+            text: failure.text(),
+        })
     }
 
     fn go_on(&self, job: JobSpec) -> Result<JobSpec, String> {
@@ -35,5 +39,23 @@ impl Attend for House {
         let opened = attendant::open(job, &self.cache);
         let attendant = opened.map_err(|failure: Failure| failure.text())?;
         Ok(Box::new(attendant))
+    }
+}
+
+/// What a refusal is about, for a coordinator, which knows no exit codes.
+fn kind(exit: Exit) -> ErrorKind {
+    match exit {
+        Exit::Recipe => ErrorKind::Recipe,
+        Exit::Data => ErrorKind::Data,
+        Exit::Model => ErrorKind::Model,
+        Exit::Environment => ErrorKind::Storage,
+        Exit::Internal
+        | Exit::Job
+        | Exit::Refused
+        | Exit::Interrupted
+        | Exit::Ledger
+        | Exit::Unproven
+        | Exit::Hung
+        | Exit::Aborted => ErrorKind::Internal,
     }
 }

@@ -12,6 +12,7 @@ use futures::stream::{Stream, unfold};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -37,8 +38,8 @@ pub(crate) struct World {
     pub(crate) drained: Vec<String>,
     /// Answers nothing.
     pub(crate) hangs: bool,
-    /// Refuses every job, with an exit code.
-    pub(crate) refuses: Option<(String, u8)>,
+    /// Refuses every job: with these words, as a problem of that kind.
+    pub(crate) refuses: Option<(String, &'static str)>,
     /// Knows nothing of events and steps.
     pub(crate) keeps_no_records: bool,
 }
@@ -234,10 +235,10 @@ impl Control for Service {
         &self,
         request: Request<v1::SubmitJobRequest>,
     ) -> Result<Response<Job>, Status> {
-        if let Some((words, exit)) = self.world().await.refuses {
+        if let Some((words, kind)) = self.world().await.refuses {
             let mut status = Status::invalid_argument(words);
-            let exit = exit.to_string().parse().unwrap();
-            status.metadata_mut().insert("weft-exit", exit);
+            let kind = MetadataValue::from_static(kind);
+            status.metadata_mut().insert("weft-problem", kind);
             return Err(status);
         }
         let mut world = self.world.lock().unwrap();

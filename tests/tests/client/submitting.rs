@@ -95,7 +95,7 @@ fn a_used_folder_is_gone_on_with_where_that_is_asked_for() {
 #[test]
 fn what_the_coordinator_refuses_has_the_code_that_it_has_in_a_run() {
     let stub = Stub::start(World {
-        refuses: Some(("datasets[0]: no rows are left".to_owned(), 11)),
+        refuses: Some(("datasets[0]: no rows are left".to_owned(), "data")),
         ..World::default()
     });
     let finished = submit(&stub, &Quickstart::new(), &[]).finish();

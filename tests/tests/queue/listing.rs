@@ -11,7 +11,7 @@ use weft_common::id::Term;
 use weft_common::recipe::Recipe;
 use weft_coordinator::{
     Attend, Attendant, Coordinator, CoordinatorConfig, JobSpec, Limits, Preflight, Queue,
-    RecipeData, RunningCoordinator, StartFrom,
+    RecipeData, RunningCoordinator, StartFrom, Unfit,
 };
 use weft_proto::v1;
 use weft_proto::v1::control_client::ControlClient;
@@ -29,7 +29,7 @@ const TRIES: usize = 10;
 struct Trusting;
 
 impl Preflight for Trusting {
-    fn inspect(&self, job: JobSpec, _: StartFrom) -> Result<JobSpec, String> {
+    fn inspect(&self, job: JobSpec, _: StartFrom) -> Result<JobSpec, Unfit> {
         Ok(job)
     }
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::Status;
+use tonic::metadata::MetadataValue;
 use weft_common::id::JobId;
 use weft_common::recipe::{Format, Recipe};
-use weft_common::wire::CheckpointRef;
+use weft_common::wire::{CheckpointRef, ErrorKind};
 use weft_proto::v1;
 
 use crate::config::{JobSpec, SubmitError, WorkersBefore};
@@ -63,14 +64,28 @@ fn job_spec(request: v1::SubmitJobRequest) -> Result<JobSpec, Status> {
     })
 }
 
+/// Something is wrong with the job: what, for people, and of which kind, for their tools.
+fn unfit(kind: ErrorKind, text: String) -> Status {
+    let mut status = Status::invalid_argument(text);
+    let kind = MetadataValue::from_static(match kind {
+        ErrorKind::Recipe => "recipe",
+        ErrorKind::Model => "model",
+        ErrorKind::Data => "data",
+        ErrorKind::Memory | ErrorKind::Storage => "environment",
+        ErrorKind::Checkpoint | ErrorKind::Collective | ErrorKind::Internal => "internal",
+    });
+    status.metadata_mut().insert("weft-problem", kind);
+    status
+}
+
 /// The one place where a refused job becomes a status.
 fn refused(error: SubmitError) -> Status {
     let text = error.to_string();
     match error {
         SubmitError::Stopped => stopped(),
-        SubmitError::Workers { .. } | SubmitError::Unfit(_) | SubmitError::Output { .. } => {
-            Status::invalid_argument(text)
-        }
+        SubmitError::Workers { .. } => unfit(ErrorKind::Recipe, text),
+        SubmitError::Unfit(found) => unfit(found.kind, text),
+        SubmitError::Output { .. } => unfit(ErrorKind::Storage, text),
         SubmitError::Refused(_) | SubmitError::NoQueue => Status::failed_precondition(text),
         SubmitError::NotRecorded(_) => Status::resource_exhausted(text),
     }
