@@ -14,6 +14,7 @@ use weft_common::ledger::{self, Ledger, LedgerError, LedgerWriter};
 use weft_common::wire;
 
 use crate::attendance::attend;
+use crate::blocking::Blocking;
 use crate::config::{JobSpec, WorkersBefore};
 use crate::data_source::{DataSource, run_data};
 use crate::driver::Message;
@@ -68,6 +69,7 @@ enum Attendance {
 pub(crate) struct Source {
     pub(crate) data: Arc<dyn DataSource>,
     pub(crate) attend: Option<Arc<dyn Attend>>,
+    pub(crate) blocking: Blocking,
 }
 
 /// A job whose turn has come, ready to begin.
@@ -110,14 +112,14 @@ impl JobIo {
         &self.submission.terms.id
     }
 
-    /// Opens the ledger and prepares the data, on a thread of its own.
+    /// Opens the ledger and prepares the data.
     pub(crate) fn prepare(&self, term: Term, source: Source, inbox: mpsc::Sender<Message>) {
         let (own, submission) = (&self.submission, self.number);
         let job = own.terms.id.clone();
         let (spec, folder) = (own.spec.clone(), own.spec.ledger_dir());
         let (start, before) = (own.terms.checkpointed(), own.spec.workers_before);
         let is_queue = source.attend.is_some();
-        std::thread::spawn(move || {
+        source.blocking.spawn(inbox, move || {
             let attendant = source.attend.map(|attend| attend.open(&spec)).transpose();
             let data = attendant.and_then(|attendant| {
                 let data = run_data(&*source.data, &spec.recipe)?;
@@ -145,12 +147,11 @@ impl JobIo {
                 })
             });
             let ready = Box::new(ready);
-            // The driver may have stopped meanwhile.
-            let _ = inbox.blocking_send(Message::Ready {
+            Message::Ready {
                 job,
                 submission,
                 ready,
-            });
+            }
         });
     }
 
@@ -158,12 +159,14 @@ impl JobIo {
     pub(crate) fn begin(
         &mut self,
         ready: Result<Ready, Unready>,
+        blocking: Blocking,
         inbox: mpsc::Sender<Message>,
     ) -> Event {
         let job = self.submission.terms.id.clone();
         match ready {
             Ok(ready) => {
-                let thread = LedgerThread::start(job.clone(), ready.writer, inbox.clone());
+                let thread =
+                    LedgerThread::start(job.clone(), ready.writer, blocking, inbox.clone());
                 self.ledger = Some(thread);
                 if let Some(attendant) = ready.attendant {
                     self.attendance = Attendance::Follows;

@@ -9,10 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use weft_common::failpoint;
 use weft_common::id::{JobId, Step};
 use weft_common::ledger::{CommitRecord, LedgerError, LedgerWriter};
 
+use crate::blocking::Blocking;
 use crate::driver::Message;
 use crate::engine::Event;
 
@@ -20,10 +22,20 @@ use crate::engine::Event;
 /// may be all that the other one waits for.
 const FENCE_EVERY: Duration = Duration::from_secs(2);
 
+/// Orders under way: a step is appended before the next one begins, so a record and a rewind at most.
+const ORDERS: usize = 2;
+
 /// Appends to one job's ledger. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct LedgerThread {
-    orders: SyncSender<Order>,
+    orders: Orders,
+}
+
+/// The way to who writes.
+#[derive(Debug)]
+enum Orders {
+    Thread(SyncSender<Order>),
+    Task(mpsc::Sender<Order>),
 }
 
 /// What is to be written.
@@ -37,94 +49,142 @@ enum Order {
 
 impl LedgerThread {
     /// Takes over `writer`; each record's fate goes to `inbox`.
-    pub(crate) fn start(job: JobId, writer: LedgerWriter, inbox: mpsc::Sender<Message>) -> Self {
-        // A step is appended before the next one begins: a record and a rewind are under way at most.
-        let (orders, received) = sync_channel(2);
-        let writing = Writing { job, writer, inbox };
-        thread::spawn(move || writing.run(&received));
+    pub(crate) fn start(
+        job: JobId,
+        writer: LedgerWriter,
+        blocking: Blocking,
+        inbox: mpsc::Sender<Message>,
+    ) -> Self {
+        let writing = Writing { job, writer };
+        let orders = match blocking {
+            Blocking::OnThreads => {
+                let (orders, received) = sync_channel(ORDERS);
+                thread::spawn(move || writing.run(&received, &inbox));
+                Orders::Thread(orders)
+            }
+            Blocking::InPlace => {
+                let (orders, received) = mpsc::channel(ORDERS);
+                tokio::spawn(writing.run_in_place(received, inbox));
+                Orders::Task(orders)
+            }
+        };
         Self { orders }
     }
 
     /// Hands over a record; false where the thread is gone.
     pub(crate) fn append(&self, record: CommitRecord) -> bool {
-        let order = Order::Append(Box::new(record));
-        self.orders.try_send(order).is_ok()
+        self.order(Order::Append(Box::new(record)))
     }
 
     /// Lets the next record be of an earlier step; false where the thread is gone.
     pub(crate) fn rewind(&self, first_step: Step) -> bool {
-        self.orders.try_send(Order::Rewind(first_step)).is_ok()
+        self.order(Order::Rewind(first_step))
+    }
+
+    fn order(&self, order: Order) -> bool {
+        match &self.orders {
+            Orders::Thread(orders) => orders.try_send(order).is_ok(),
+            Orders::Task(orders) => orders.try_send(order).is_ok(),
+        }
     }
 }
 
 struct Writing {
     job: JobId,
     writer: LedgerWriter,
-    inbox: mpsc::Sender<Message>,
 }
 
 impl Writing {
     /// Ends with the first failure: the writer must not be used after one.
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn run(mut self, orders: &Receiver<Order>, inbox: &mpsc::Sender<Message>) {
         loop {
-            let went_on = match orders.recv_timeout(FENCE_EVERY) {
-                Ok(Order::Append(record)) => self.append(&record),
-                Ok(Order::Rewind(step)) => {
-                    let rewound = self.writer.rewind(step);
-                    self.check(step, rewound)
-                }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+            let order = match orders.recv_timeout(FENCE_EVERY) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if !went_on {
+            let Some(event) = self.obey(order) else {
+                continue;
+            };
+            let ends = ends(&event);
+            if inbox.blocking_send(Message::Event(event)).is_err() || ends {
                 return;
             }
         }
     }
 
-    fn append(&mut self, record: &CommitRecord) -> bool {
-        let (job, step) = (self.job.clone(), record.step);
-        let appended = append(&mut self.writer, record);
-        self.check(step, appended) && self.tell(Event::LedgerDurable { job, step })
-    }
-
-    /// Tells where another coordinator has taken over. A folder that cannot be read just now is no reason to end: the
-    /// next record will show.
-    fn look(&self) -> bool {
-        match self.writer.heed_fence() {
-            Err(error @ LedgerError::Fenced { .. }) => {
-                self.check(self.writer.next_step(), Err(error))
+    /// The same, for who has no thread.
+    async fn run_in_place(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        inbox: mpsc::Sender<Message>,
+    ) {
+        loop {
+            let order = match timeout(FENCE_EVERY, orders.recv()).await {
+                Ok(Some(order)) => Some(order),
+                Ok(None) => return,
+                Err(_) => None,
+            };
+            let Some(event) = self.obey(order) else {
+                continue;
+            };
+            let ends = ends(&event);
+            if inbox.send(Message::Event(event)).await.is_err() || ends {
+                return;
             }
-            Ok(()) | Err(_) => true,
         }
     }
 
-    /// Tells of a failure; true where there is none.
-    fn check(&self, step: Step, done: Result<(), LedgerError>) -> bool {
+    /// Does an order, or looks at the fence where there is none; what is to be told.
+    fn obey(&mut self, order: Option<Order>) -> Option<Event> {
+        match order {
+            Some(Order::Append(record)) => {
+                let (job, step) = (self.job.clone(), record.step);
+                match append(&mut self.writer, &record) {
+                    Ok(()) => Some(Event::LedgerDurable { job, step }),
+                    Err(error) => Some(self.failed(step, &error)),
+                }
+            }
+            Some(Order::Rewind(step)) => {
+                let rewound = self.writer.rewind(step);
+                rewound.err().map(|error| self.failed(step, &error))
+            }
+            None => self.look(),
+        }
+    }
+
+    /// A folder that cannot be read just now is no reason to end: the next record will show.
+    fn look(&self) -> Option<Event> {
+        match self.writer.heed_fence() {
+            Err(error @ LedgerError::Fenced { .. }) => {
+                Some(self.failed(self.writer.next_step(), &error))
+            }
+            Ok(()) | Err(_) => None,
+        }
+    }
+
+    fn failed(&self, step: Step, error: &LedgerError) -> Event {
         let job = self.job.clone();
-        let event = match done {
-            Ok(()) => return true,
-            Err(LedgerError::Fenced { found, .. }) => Event::LedgerFenced { job, by: found },
-            Err(
-                error @ (LedgerError::Storage(_)
-                | LedgerError::Line { .. }
-                | LedgerError::Job { .. }
-                | LedgerError::Missing { .. }
-                | LedgerError::Order { .. }),
-            ) => Event::LedgerFailed {
+        match error {
+            LedgerError::Fenced { found, .. } => Event::LedgerFenced { job, by: *found },
+            LedgerError::Storage(_)
+            | LedgerError::Line { .. }
+            | LedgerError::Job { .. }
+            | LedgerError::Missing { .. }
+            | LedgerError::Order { .. } => Event::LedgerFailed {
                 job,
                 step,
                 message: error.to_string(),
             },
-        };
-        self.tell(event);
-        false
+        }
     }
+}
 
-    /// False where the driver has ended.
-    fn tell(&self, event: Event) -> bool {
-        self.inbox.blocking_send(Message::Event(event)).is_ok()
-    }
+fn ends(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::LedgerFailed { .. } | Event::LedgerFenced { .. }
+    )
 }
 
 fn append(writer: &mut LedgerWriter, record: &CommitRecord) -> Result<(), LedgerError> {

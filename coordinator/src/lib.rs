@@ -5,6 +5,7 @@
 //! never on the data path.
 
 mod attendance;
+mod blocking;
 mod claim;
 mod clock;
 mod config;
@@ -25,6 +26,7 @@ mod server;
 mod term;
 mod view;
 
+pub use blocking::Blocking;
 pub use config::{BindError, CoordinatorConfig, JobSpec, SubmitError, WorkersBefore};
 pub use data_source::{DataSource, PreparedData};
 pub use engine::{

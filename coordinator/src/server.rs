@@ -4,16 +4,20 @@
     reason = "this is the driver's side of the crate, not the engine"
 )]
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tracing::{error, info};
 use weft_proto::v1::control_server::ControlServer;
 use weft_proto::v1::workers_server::WorkersServer;
 
+use crate::blocking::Blocking;
 use crate::config::{BindError, CoordinatorConfig};
 use crate::driver::{Driver, INBOX};
 use crate::handle::{CoordinatorHandle, RunningCoordinator};
@@ -41,6 +45,24 @@ impl Coordinator {
             .await
             .map_err(unavailable)?;
         let addr = listener.local_addr().map_err(unavailable)?;
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        Self::serve(config, (addr, incoming), Blocking::OnThreads).await
+    }
+
+    /// Serves the connections of `incoming`, which were made to `addr`, until it is shut down.
+    ///
+    /// # Errors
+    /// The state folder cannot be written.
+    pub async fn serve<I, C, E>(
+        config: CoordinatorConfig,
+        (addr, incoming): (SocketAddr, I),
+        blocking: Blocking,
+    ) -> Result<RunningCoordinator, BindError>
+    where
+        I: Stream<Item = Result<C, E>> + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
         let records = match config.queue {
             Some(_) => Some(open_records(config.state_dir.clone()).await?),
             None => None,
@@ -51,6 +73,7 @@ impl Coordinator {
         let source = Source {
             data: config.data,
             attend: config.queue.as_ref().map(|queue| queue.attend.clone()),
+            blocking,
         };
         let kept = records.as_ref().map(|open| open.records.clone());
         let (driver, published) = Driver::new(term, config.limits, (source, kept.clone()), channel);
@@ -71,7 +94,7 @@ impl Coordinator {
         if let Some(reception) = &handle.reception {
             reception.resume(&handle).await?;
         }
-        let server = tokio::spawn(serve(listener, handle.clone(), stop));
+        let server = tokio::spawn(serve(incoming, handle.clone(), stop));
         info!(%addr, %term, "coordinator listens");
         Ok(RunningCoordinator {
             addr,
@@ -90,11 +113,15 @@ async fn open_records(state_dir: PathBuf) -> Result<OpenRecords, RecordsError> {
 
 /// Serves until the driver has stopped. Connections are not asked for signs of life: workers send heartbeats, and the
 /// engine, unlike a connection, knows when it was the coordinator itself that slept.
-async fn serve(listener: TcpListener, handle: CoordinatorHandle, stop: oneshot::Receiver<()>) {
+async fn serve<I, C, E>(incoming: I, handle: CoordinatorHandle, stop: oneshot::Receiver<()>)
+where
+    I: Stream<Item = Result<C, E>> + Send + 'static,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<WorkersServer<WorkersService>>().await;
     health.set_serving::<ControlServer<ControlService>>().await;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
         .add_service(health_service)
         .add_service(WorkersServer::new(WorkersService::new(handle.clone())))

@@ -259,7 +259,8 @@ impl Driver {
         let waits = self.engine.job(job).is_some_and(Job::is_preparing);
         let io = self.jobs.get_mut(job)?;
         let own = waits && io.number == submission;
-        own.then(|| io.begin(ready, self.sender.clone()))
+        let blocking = self.source.blocking;
+        own.then(|| io.begin(ready, blocking, self.sender.clone()))
     }
 
     /// The results of a job are there: now it is over for everyone.

@@ -1,12 +1,14 @@
 //! `weft-sim`: many seeds of the simulation, or one of them told in full.
 
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use weft_tests::sim::{Setup, run};
+use weft_tests::sim::{Setup, net, run};
 
-const USAGE: &str = "usage: weft-sim [--seeds N] [--first SEED] | --seed SEED";
+const USAGE: &str =
+    "usage: weft-sim [--seeds N] [--first SEED] | --seed SEED | --net-seed SEED | --net-seeds N";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
             ("--seeds", Some(number)) => seeds = number,
             ("--first", Some(number)) => first = number,
             ("--seed", Some(seed)) => return tell(seed),
+            ("--net-seed", Some(seed)) => return on_network(seed..seed + 1),
+            ("--net-seeds", Some(number)) => return on_network(0..number),
             _ => {
                 eprintln!("{USAGE}");
                 return ExitCode::from(2);
@@ -37,6 +41,22 @@ fn tell(seed: u64) -> ExitCode {
         println!("BROKEN {violation}");
     }
     ExitCode::from(u8::from(!report.violations.is_empty()))
+}
+
+/// Seeds on the simulated network, one after another. With `WEFT_SIM_LOG` set, all that happens is told.
+fn on_network(seeds: Range<u64>) -> ExitCode {
+    let began = Instant::now();
+    let mut broken = 0;
+    for seed in seeds.clone() {
+        let report = net::run(&net::NetSetup::of(seed));
+        if !report.violations.is_empty() || seeds.end == seeds.start + 1 {
+            println!("seed {seed}: {report:#?}");
+        }
+        broken += u64::from(!report.violations.is_empty());
+    }
+    let (number, seconds) = (seeds.end - seeds.start, began.elapsed().as_secs_f64());
+    println!("{number} seeds in {seconds:.1} s: {broken} broken");
+    ExitCode::from(u8::from(broken > 0))
 }
 
 fn many(first: u64, seeds: u64) -> ExitCode {

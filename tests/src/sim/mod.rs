@@ -14,6 +14,7 @@ mod disk;
 mod faults;
 pub mod invariants;
 mod job;
+pub mod net;
 mod network;
 mod process;
 mod rng;

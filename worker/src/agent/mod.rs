@@ -14,13 +14,15 @@ mod order;
 mod peer;
 mod session;
 mod setup;
+mod surroundings;
 #[cfg(test)]
 mod testing;
 mod thread;
 mod tokens;
+mod trainer;
 mod watchdog;
 
-pub use driver::run_worker;
+pub use driver::{run_worker, run_worker_within};
 pub use engine::{
     Applied, Engine, EngineError, EngineInfo, ErrorKind, MemoryReport, Reduced, SlotOutcome,
     Snapshot, SnapshotFiles, SnapshotMeta, SumHealth,
@@ -28,3 +30,4 @@ pub use engine::{
 pub use exit::WorkerExit;
 pub use order::{Answer, Loading, Order, StateCopy};
 pub use setup::{EngineFactory, JobSetup, WorkerConfig};
+pub use surroundings::{CopyState, Dial, Surroundings, Trainer};

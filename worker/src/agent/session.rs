@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
-use weft_common::id::{Term, WorkerId};
+use weft_common::id::Term;
 use weft_common::wire::{
     Attach, Event, Hello, PROTOCOL_VERSION, WEFT_VERSION, Welcome, WorkerFacts, registered,
 };
@@ -17,6 +17,7 @@ use weft_proto::v1::workers_client::WorkersClient;
 
 use super::machine::{Connect, ConnectFailure};
 use super::setup::WorkerConfig;
+use super::surroundings::Surroundings;
 
 /// A dead coordinator is asked for a sign of life this often …
 const KEEPALIVE_EVERY: Duration = Duration::from_millis(500);
@@ -64,15 +65,15 @@ pub(super) fn endpoint(config: &WorkerConfig) -> Result<Endpoint, String> {
 pub(super) async fn open(
     endpoint: Endpoint,
     config: WorkerConfig,
-    worker: WorkerId,
+    around: Surroundings,
     asked: Connect,
 ) -> Result<Session, ConnectFailure> {
     sleep(asked.after).await;
-    let channel = endpoint.connect().await;
+    let channel = (around.dial)(endpoint).await;
     let mut client = WorkersClient::new(channel.map_err(|error| ConnectFailure::Unreachable {
         message: format!("{} not reached: {}", config.coordinator, causes(&error)),
     })?);
-    let welcome = register(&mut client, hello(&config, worker, asked.session)).await?;
+    let welcome = register(&mut client, hello(&config, &around, asked.session)).await?;
     let term = Some(welcome.term);
     if welcome.term < asked.at_least {
         let message = format!(
@@ -84,7 +85,7 @@ pub(super) async fn open(
     let (outbox, events) = mpsc::channel::<Event>(OUTBOX);
     let attach = v1::WorkerEvent {
         event: Some(v1::worker_event::Event::Attach(v1::Attach::from(Attach {
-            worker,
+            worker: around.worker,
             term: welcome.term,
             session: asked.session,
             holding: asked.holding.map(|holding| *holding),
@@ -145,14 +146,14 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-fn hello(config: &WorkerConfig, worker: WorkerId, session: u32) -> Hello {
+fn hello(config: &WorkerConfig, around: &Surroundings, session: u32) -> Hello {
     Hello {
-        worker,
+        worker: around.worker,
         weft_version: WEFT_VERSION.to_owned(),
         protocol_version: PROTOCOL_VERSION,
         session,
         facts: WorkerFacts {
-            host: host_name(),
+            host: around.host.clone(),
             device: config.device.clone(),
             memory_bytes: config.memory_bytes,
             labels: config.labels.clone(),
@@ -161,7 +162,7 @@ fn hello(config: &WorkerConfig, worker: WorkerId, session: u32) -> Hello {
 }
 
 /// The kernel's name of this host.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
     name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }

@@ -11,25 +11,22 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{debug, info};
-use weft_common::id::WorkerId;
 use weft_common::wire::{Command, Event, Heartbeat};
 
 use self::outside::Outside;
 use super::exit::WorkerExit;
 use super::machine::{Action, Input, Machine, Scope};
 use super::order::{Answer, Order};
-use super::peer::{self, PeerServer};
+use super::peer;
 use super::session;
 use super::setup::{EngineFactory, WorkerConfig};
-use super::thread::{Place, TrainingThread};
-use super::tokens::Tokens;
-use super::watchdog::{LOOK_EVERY, Watchdog};
+use super::surroundings::{Surroundings, Trainer};
+use super::thread::Place;
+use super::trainer::OnThread;
+use super::watchdog::LOOK_EVERY;
 
 /// A worker that asked to be let go ends by then: within a pod's usual grace of 60 s.
 const LEAVE_WITHIN: Duration = Duration::from_secs(50);
-
-/// How long the end waits for the training thread, which may be in the middle of a micro-batch.
-const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers of the training thread that may wait; it blocks when there are more.
 const ANSWERS: usize = 64;
@@ -38,8 +35,34 @@ const ANSWERS: usize = 64;
 ///
 /// `factory` makes the engine of each job, on the training thread.
 pub async fn run_worker(config: WorkerConfig, factory: EngineFactory) -> WorkerExit {
-    let worker = WorkerId::generate();
-    let exit = match Driver::start(config, worker, factory).await {
+    let around = Surroundings::here(config.cache_dir.clone());
+    let listener = match peer::bind(config.listen_ip).await {
+        Ok(listener) => listener,
+        Err(error) => return broken("listen for peers", &error),
+    };
+    let peer_port = match listener.local_addr() {
+        Ok(address) => address.port(),
+        Err(error) => return broken("listen for peers", &error),
+    };
+    let place = Place {
+        worker: around.worker,
+        listen_ip: config.listen_ip,
+        peer_port,
+    };
+    let (sender, answers) = mpsc::channel(ANSWERS);
+    match OnThread::start(&config, (place, listener), factory, sender) {
+        Ok(trainer) => run_worker_within(config, around, (Box::new(trainer), answers)).await,
+        Err(error) => broken("start the training thread", &error),
+    }
+}
+
+/// Runs a worker whose host, network and trainer are given.
+pub async fn run_worker_within(
+    config: WorkerConfig,
+    around: Surroundings,
+    trainer: (Box<dyn Trainer>, mpsc::Receiver<Answer>),
+) -> WorkerExit {
+    let exit = match Driver::start(config, around, trainer) {
         Ok((driver, first)) => driver.run(first).await,
         Err(exit) => exit,
     };
@@ -47,18 +70,19 @@ pub async fn run_worker(config: WorkerConfig, factory: EngineFactory) -> WorkerE
     exit
 }
 
+fn broken(what: &str, error: &std::io::Error) -> WorkerExit {
+    WorkerExit::Broken {
+        message: format!("cannot {what}: {error}"),
+    }
+}
+
 struct Driver {
     machine: Machine,
-    thread: TrainingThread,
-    /// Ends when dropped.
-    server: PeerServer,
+    trainer: Box<dyn Trainer>,
     answers: mpsc::Receiver<Answer>,
-    /// What ends the training thread's work.
-    tokens: Tokens,
     /// Sessions, datasets, copies.
     outside: Outside,
     slots_computed: u64,
-    watchdog: Watchdog,
     looks: Interval,
     /// When a worker that asked to be let go ends anyway.
     leave_by: Option<Instant>,
@@ -73,40 +97,22 @@ enum Woken {
 }
 
 impl Driver {
-    async fn start(
+    fn start(
         config: WorkerConfig,
-        worker: WorkerId,
-        factory: EngineFactory,
+        around: Surroundings,
+        (trainer, answers): (Box<dyn Trainer>, mpsc::Receiver<Answer>),
     ) -> Result<(Self, Vec<Action>), WorkerExit> {
         let endpoint =
             session::endpoint(&config).map_err(|message| WorkerExit::Unreachable { message })?;
-        let broken = |what: &str, error: std::io::Error| WorkerExit::Broken {
-            message: format!("cannot {what}: {error}"),
-        };
-        let serve = |error| broken("listen for peers", error);
-        let listener = peer::bind(config.listen_ip).await.map_err(serve)?;
-        let place = Place {
-            worker,
-            listen_ip: config.listen_ip,
-            peer_port: listener.local_addr().map_err(serve)?.port(),
-        };
-        let (sender, answers) = mpsc::channel(ANSWERS);
-        let thread = TrainingThread::start(place, factory, sender)
-            .map_err(|error| broken("start the training thread", error))?;
-        let watchdog = Watchdog::new(thread.work(), config.hang_after, now());
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let server = PeerServer::start(listener, thread.state(), config.cache_dir.clone());
         let (machine, first) = Machine::start();
         let driver = Self {
             machine,
-            thread,
-            server,
+            trainer,
             answers,
-            tokens: Tokens::default(),
-            outside: Outside::new(config, endpoint, worker),
+            outside: Outside::new(config, endpoint, around),
             slots_computed: 0,
-            watchdog,
             looks,
             leave_by: None,
         };
@@ -125,31 +131,12 @@ impl Driver {
                 Woken::Input(input) => self.apply(*input),
             };
         };
-        self.end(exit).await
-    }
-
-    /// Waits for the training thread, which may be busy; where it turns out to hang, that is how the worker ends.
-    async fn end(mut self, exit: WorkerExit) -> WorkerExit {
-        self.tokens.cancel(Scope::Job);
+        self.trainer.cancel(Scope::Job);
         drop(self.outside);
-        drop(self.server);
         drop(self.answers);
-        let thread = self.thread.close();
-        let mut joined = tokio::task::spawn_blocking(move || thread.join());
-        let join_by = Instant::now() + JOIN_WITHIN;
-        loop {
-            tokio::select! {
-                _ = &mut joined => return exit,
-                _ = self.looks.tick() => {
-                    if let Some(hung) = self.watchdog.look(now(), true) {
-                        return WorkerExit::Hung { message: hung.to_string() };
-                    }
-                }
-                () = tokio::time::sleep_until(join_by) => {
-                    debug!("the training thread is still busy; the process ends without it");
-                    return exit;
-                }
-            }
+        match self.trainer.close().await {
+            Some(message) => WorkerExit::Hung { message },
+            None => exit,
         }
     }
 
@@ -174,7 +161,7 @@ impl Driver {
     fn apply(&mut self, input: Input) -> Option<WorkerExit> {
         if let Input::Answer(Answer::Done(Event::SlotDone(done))) = &input {
             self.slots_computed += 1;
-            self.watchdog.computed(done.elapsed);
+            self.trainer.computed(done.elapsed);
         }
         let actions = self.machine.step(input);
         self.perform_all(actions)
@@ -202,7 +189,7 @@ impl Driver {
             Action::Fetch { job, dataset } => self.outside.fetch(job, dataset),
             Action::Copy(wanted) => self.outside.copy(wanted),
             Action::Cancel(scope) => {
-                self.tokens.cancel(scope);
+                self.trainer.cancel(scope);
                 self.outside.cancel(scope);
             }
             Action::Exit(exit) => return Performed::Exit(exit),
@@ -211,7 +198,7 @@ impl Driver {
     }
 
     fn train(&mut self, order: Order) -> Performed {
-        if self.thread.order(order, &self.tokens) {
+        if self.trainer.order(order) {
             return Performed::Done;
         }
         Performed::Exit(WorkerExit::Broken {
@@ -227,8 +214,7 @@ impl Driver {
     }
 
     fn look(&mut self) -> Option<WorkerExit> {
-        let hung = self.watchdog.look(now(), self.machine.settles())?;
-        let message = hung.to_string();
+        let message = self.trainer.hung(self.machine.settles())?;
         Some(WorkerExit::Hung { message })
     }
 
@@ -266,10 +252,6 @@ fn lost(status: &tonic::Status) -> String {
         Some(_) => "the coordinator's process ended or the network failed".to_owned(),
         None => format!("the coordinator ended the session: {}", status.message()),
     }
-}
-
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }
 
 fn far_away() -> Instant {

@@ -8,15 +8,15 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Endpoint;
 use tracing::info;
-use weft_common::id::{JobId, WorkerId};
+use weft_common::id::JobId;
 use weft_common::wire::{DatasetRef, Event};
 
 use super::{Woken, heard};
 use crate::agent::fetch::fetch;
 use crate::agent::machine::{Connect, ConnectFailure, Copy, Input, Scope};
-use crate::agent::peer;
 use crate::agent::session::{self, Session};
 use crate::agent::setup::WorkerConfig;
+use crate::agent::surroundings::Surroundings;
 
 /// Datasets and states that arrived and wait to be looked at: one of each.
 const ARRIVALS: usize = 2;
@@ -24,7 +24,7 @@ const ARRIVALS: usize = 2;
 pub(super) struct Outside {
     pub(super) config: WorkerConfig,
     endpoint: Endpoint,
-    worker: WorkerId,
+    around: Surroundings,
     link: Link,
     heartbeats: Interval,
     arrivals: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
@@ -54,7 +54,7 @@ struct Alone {
 }
 
 impl Outside {
-    pub(super) fn new(config: WorkerConfig, endpoint: Endpoint, worker: WorkerId) -> Self {
+    pub(super) fn new(config: WorkerConfig, endpoint: Endpoint, around: Surroundings) -> Self {
         let alone = Alone {
             since: Instant::now(),
             within: config.connect_within,
@@ -62,7 +62,7 @@ impl Outside {
         Self {
             config,
             endpoint,
-            worker,
+            around,
             link: Link::Idle(alone),
             // Every session has its own.
             heartbeats: every(Duration::from_secs(1)),
@@ -93,7 +93,7 @@ impl Outside {
         let opening = session::open(
             self.endpoint.clone(),
             self.config.clone(),
-            self.worker,
+            self.around.clone(),
             asked,
         );
         self.link = Link::Connecting {
@@ -125,7 +125,7 @@ impl Outside {
             session.client.clone(),
             dataset,
             self.config.cache_dir.clone(),
-            self.worker,
+            self.around.worker,
         );
         let arrived = self.arrivals.0.clone();
         self.fetching = Some(spawn(async move {
@@ -137,7 +137,7 @@ impl Outside {
 
     pub(super) fn copy(&mut self, wanted: Copy) {
         let (membership, source) = (wanted.membership.clone(), wanted.source);
-        let copying = peer::copy(wanted, self.config.cache_dir.clone());
+        let copying = (self.around.copy)(wanted);
         let arrived = self.arrivals.0.clone();
         self.copying = Some(spawn(async move {
             let found = copying.await;
@@ -164,7 +164,7 @@ impl Outside {
 
     fn opened(&mut self, session: Box<Session>) -> Input {
         let term = session.welcome.term;
-        info!(worker = %self.worker, coordinator = self.config.coordinator, %term, "attached");
+        info!(worker = %self.around.worker, coordinator = self.config.coordinator, %term, "attached");
         self.heartbeats = every(session.welcome.heartbeat_every);
         self.link = Link::Open(session);
         Input::Connected { term }
