@@ -40,6 +40,7 @@ impl fmt::Debug for CoordinatorConfig {
         f.debug_struct("CoordinatorConfig")
             .field("listen", &self.listen)
             .field("state_dir", &self.state_dir)
+            .field("after", &self.after)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 use weft_common::id::{JobId, Step, Term};
-use weft_common::ledger::{self, Ledger, LedgerError, LedgerWriter};
+use weft_common::ledger::{self, Ledger, LedgerError, LedgerShipper, LedgerWriter};
 use weft_common::wire;
 
 use crate::attendance::attend;
@@ -19,9 +19,10 @@ use crate::config::{JobSpec, WorkersBefore};
 use crate::data_source::{DataSource, run_data};
 use crate::driver::Message;
 use crate::engine::{CommittedSum, Continued, Event, JobTerms, RunData};
-use crate::ledger_thread::LedgerThread;
+use crate::ledger_thread::{LedgerThread, Writing};
 use crate::notices::Followers;
 use crate::queue::{Attend, Attendant};
+use crate::shared_ledger::SharedLedger;
 use crate::view::{JobView, Standing};
 
 /// A job with everything that its run needs on this side.
@@ -77,6 +78,8 @@ pub(crate) struct Ready {
     pub(crate) writer: LedgerWriter,
     pub(crate) continued: Option<Continued>,
     pub(crate) data: RunData,
+    /// Its storage, where it has one.
+    pub(crate) shared: Option<SharedLedger>,
     pub(crate) attendant: Option<Box<dyn Attendant>>,
 }
 
@@ -112,7 +115,7 @@ impl JobIo {
         &self.submission.terms.id
     }
 
-    /// Opens the ledger and prepares the data.
+    /// Claims the job in its storage, opens the ledger and prepares the data.
     pub(crate) fn prepare(&self, term: Term, source: Source, inbox: mpsc::Sender<Message>) {
         let (own, submission) = (&self.submission, self.number);
         let job = own.terms.id.clone();
@@ -127,6 +130,15 @@ impl JobIo {
             });
             let data = data.map_err(Unready::Data);
             let ready = data.and_then(|(attendant, data)| {
+                let unshared = |error: String| {
+                    Unready::Ledger(format!("cannot take the job over in its storage: {error}"))
+                };
+                let shared = SharedLedger::claim(&spec.recipe, &job, term)
+                    .map_err(|error| unshared(error.to_string()))?;
+                if let Some(shared) = &shared {
+                    let fetched = shared.fetch_missing(&folder);
+                    fetched.map_err(|error| unshared(error.to_string()))?;
+                }
                 let opened = match before {
                     WorkersBefore::Gone if is_queue => open_again(&folder, &job, term, start),
                     WorkersBefore::Gone => open(&folder, &job, term, start),
@@ -143,6 +155,7 @@ impl JobIo {
                     writer,
                     continued,
                     data,
+                    shared,
                     attendant,
                 })
             });
@@ -161,13 +174,22 @@ impl JobIo {
         ready: Result<Ready, Unready>,
         blocking: Blocking,
         inbox: mpsc::Sender<Message>,
+        until_done: mpsc::Sender<()>,
     ) -> Event {
         let job = self.submission.terms.id.clone();
         match ready {
             Ok(ready) => {
-                let thread =
-                    LedgerThread::start(job.clone(), ready.writer, blocking, inbox.clone());
-                self.ledger = Some(thread);
+                let shipper = match self.ship(ready.shared, inbox.clone()) {
+                    Ok(shipper) => shipper,
+                    Err(error) => return self.no_ledger(error.to_string()),
+                };
+                let writing = Writing {
+                    job: job.clone(),
+                    writer: ready.writer,
+                    shipper,
+                    inbox: inbox.clone(),
+                };
+                self.ledger = Some(LedgerThread::start(writing, blocking, until_done));
                 if let Some(attendant) = ready.attendant {
                     self.attendance = Attendance::Follows;
                     let notices = self.followers.add();
@@ -180,11 +202,25 @@ impl JobIo {
                 }
             }
             Err(Unready::Data(message)) => Event::DataFailed { job, message },
-            Err(Unready::Ledger(message)) => Event::LedgerFailed {
-                job,
-                step: self.submission.terms.checkpointed(),
-                message,
-            },
+            Err(Unready::Ledger(message)) => self.no_ledger(message),
+        }
+    }
+
+    fn ship(
+        &self,
+        shared: Option<SharedLedger>,
+        inbox: mpsc::Sender<Message>,
+    ) -> std::io::Result<Option<LedgerShipper>> {
+        let folder = self.submission.spec.ledger_dir();
+        let shipper = shared.map(|shared| shared.ship(folder, inbox));
+        shipper.transpose()
+    }
+
+    fn no_ledger(&self, message: String) -> Event {
+        Event::LedgerFailed {
+            job: self.submission.terms.id.clone(),
+            step: self.submission.terms.checkpointed(),
+            message,
         }
     }
 

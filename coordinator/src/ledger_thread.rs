@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tracing::warn;
 use weft_common::failpoint;
 use weft_common::id::{JobId, Step};
-use weft_common::ledger::{CommitRecord, LedgerError, LedgerWriter};
+use weft_common::ledger::{CommitRecord, FenceSeen, LedgerError, LedgerShipper, LedgerWriter};
 
 use crate::blocking::Blocking;
 use crate::driver::Message;
@@ -48,23 +49,30 @@ enum Order {
 }
 
 impl LedgerThread {
-    /// Takes over `writer`; each record's fate goes to `inbox`.
+    /// Takes over `writing`; each record's fate goes to its `inbox`. `until_done` is dropped when everything is written,
+    /// and sent where there is a storage.
     pub(crate) fn start(
-        job: JobId,
-        writer: LedgerWriter,
+        mut writing: Writing,
         blocking: Blocking,
-        inbox: mpsc::Sender<Message>,
+        until_done: mpsc::Sender<()>,
     ) -> Self {
-        let writing = Writing { job, writer };
         let orders = match blocking {
             Blocking::OnThreads => {
                 let (orders, received) = sync_channel(ORDERS);
-                thread::spawn(move || writing.run(&received, &inbox));
+                thread::spawn(move || {
+                    writing.write(&received);
+                    writing.finish();
+                    drop(until_done);
+                });
                 Orders::Thread(orders)
             }
             Blocking::InPlace => {
                 let (orders, received) = mpsc::channel(ORDERS);
-                tokio::spawn(writing.run_in_place(received, inbox));
+                tokio::spawn(async move {
+                    writing.write_in_place(received).await;
+                    writing.finish();
+                    drop(until_done);
+                });
                 Orders::Task(orders)
             }
         };
@@ -89,14 +97,25 @@ impl LedgerThread {
     }
 }
 
-struct Writing {
-    job: JobId,
-    writer: LedgerWriter,
+/// What one job's ledger is written with.
+pub(crate) struct Writing {
+    pub(crate) job: JobId,
+    pub(crate) writer: LedgerWriter,
+    /// Sends it to the storage that the recipe names.
+    pub(crate) shipper: Option<LedgerShipper>,
+    pub(crate) inbox: mpsc::Sender<Message>,
 }
 
 impl Writing {
+    fn finish(self) {
+        if let Some(Err(error)) = self.shipper.map(LedgerShipper::finish) {
+            let job = &self.job;
+            warn!(%job, %error, "the end of the ledger is not in the storage");
+        }
+    }
+
     /// Ends with the first failure: the writer must not be used after one.
-    fn run(mut self, orders: &Receiver<Order>, inbox: &mpsc::Sender<Message>) {
+    fn write(&mut self, orders: &Receiver<Order>) {
         loop {
             let order = match orders.recv_timeout(FENCE_EVERY) {
                 Ok(order) => Some(order),
@@ -107,18 +126,14 @@ impl Writing {
                 continue;
             };
             let ends = ends(&event);
-            if inbox.blocking_send(Message::Event(event)).is_err() || ends {
+            if self.inbox.blocking_send(Message::Event(event)).is_err() || ends {
                 return;
             }
         }
     }
 
     /// The same, for who has no thread.
-    async fn run_in_place(
-        mut self,
-        mut orders: mpsc::Receiver<Order>,
-        inbox: mpsc::Sender<Message>,
-    ) {
+    async fn write_in_place(&mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
             let order = match timeout(FENCE_EVERY, orders.recv()).await {
                 Ok(Some(order)) => Some(order),
@@ -129,7 +144,7 @@ impl Writing {
                 continue;
             };
             let ends = ends(&event);
-            if inbox.send(Message::Event(event)).await.is_err() || ends {
+            if self.inbox.send(Message::Event(event)).await.is_err() || ends {
                 return;
             }
         }
@@ -138,13 +153,10 @@ impl Writing {
     /// Does an order, or looks at the fence where there is none; what is to be told.
     fn obey(&mut self, order: Option<Order>) -> Option<Event> {
         match order {
-            Some(Order::Append(record)) => {
-                let (job, step) = (self.job.clone(), record.step);
-                match append(&mut self.writer, &record) {
-                    Ok(()) => Some(Event::LedgerDurable { job, step }),
-                    Err(error) => Some(self.failed(step, &error)),
-                }
-            }
+            Some(Order::Append(record)) => match append(&mut self.writer, &record) {
+                Ok(()) => Some(self.durable(record.step)),
+                Err(error) => Some(self.failed(record.step, &error)),
+            },
             Some(Order::Rewind(step)) => {
                 let rewound = self.writer.rewind(step);
                 rewound.err().map(|error| self.failed(step, &error))
@@ -160,6 +172,15 @@ impl Writing {
                 Some(self.failed(self.writer.next_step(), &error))
             }
             Ok(()) | Err(_) => None,
+        }
+    }
+
+    /// A record is on the disk, which counts unless the storage knows of another coordinator.
+    fn durable(&self, step: Step) -> Event {
+        let job = self.job.clone();
+        match self.shipper.as_ref().map(LedgerShipper::fence) {
+            Some(FenceSeen::Newer(by)) => Event::LedgerFenced { job, by },
+            Some(FenceSeen::None | FenceSeen::Unknown) | None => Event::LedgerDurable { job, step },
         }
     }
 

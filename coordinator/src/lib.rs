@@ -23,6 +23,7 @@ mod recipe_data;
 mod records;
 mod rpc;
 mod server;
+mod shared_ledger;
 mod term;
 mod view;
 

@@ -71,6 +71,20 @@ impl Cluster {
     /// It does not come to listen.
     #[must_use]
     pub fn start(quickstart: Quickstart, workers: u32, start: &Start) -> Self {
+        Self::start_with(quickstart, workers, start, &[])
+    }
+
+    /// As [`start`](Self::start), with further arguments for the coordinator.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(
+        quickstart: Quickstart,
+        workers: u32,
+        start: &Start,
+        arguments: &[&str],
+    ) -> Self {
         let ip = start.ip.clone().unwrap_or_else(own_loopback);
         let mut cluster = Self {
             quickstart,
@@ -80,7 +94,7 @@ impl Cluster {
             workers: Vec::new(),
             former: Vec::new(),
         };
-        let mut coordinator = cluster.launch(start, &[]);
+        let mut coordinator = cluster.launch(start, arguments);
         let line = coordinator.wait_for("listening on http://");
         let address = line.rsplit('/').next();
         cluster.listen = address.expect("the line has slashes").to_owned();
@@ -157,6 +171,18 @@ impl Cluster {
             .weft("coordinator")
             .args(["--resume", "--listen", "127.0.0.1:0"])
             .arg_path("--output", &self.output())
+    }
+
+    /// As [`restart`](Self::restart), without the coordinator's disk.
+    ///
+    /// # Panics
+    /// The output folder cannot be put out of the way.
+    pub fn restart_elsewhere(&mut self) {
+        self.bury();
+        let lost = self.quickstart.output("lost");
+        std::fs::rename(self.output(), lost).expect("both names are this test's own");
+        let coordinator = self.launch(&Start::plain(), &["--resume"]);
+        self.coordinator = Some(coordinator);
     }
 
     /// Kills the coordinator and waits for its end.

@@ -4,9 +4,12 @@
 
 use std::fs;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use http::Method;
-use weft_tests::process::Weft;
+use weft_common::ledger::{fetch_ledger, read};
+use weft_common::store::{Store, StoreLimits};
+use weft_tests::process::{Finished, Weft};
 use weft_tests::quickstart::Quickstart;
 use weft_tests::s3::{BUCKET, Fault, Rule, S3Server};
 
@@ -38,15 +41,42 @@ impl Shared {
         fs::remove_dir_all(self.quickstart.output(name)).unwrap();
     }
 
+    /// As this process sees it.
+    fn store(&self) -> Store {
+        let url = format!("s3://{BUCKET}/runs").parse().unwrap();
+        Store::open_with(&url, StoreLimits::default(), &self.server.environment()).unwrap()
+    }
+
+    fn audit(&self, name: &str) -> Finished {
+        let cache = self.quickstart.folder().join("cache");
+        let audit = Weft::new(&cache, ["audit"]);
+        audit.args([self.quickstart.output(name)]).finish()
+    }
+
+    /// What each step of the run took.
+    fn step_seconds(&self, name: &str) -> Vec<f64> {
+        let path = self.quickstart.output(name).join("metrics.jsonl");
+        let text = fs::read_to_string(path).unwrap();
+        let records = text.lines().map(|line| {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            record["step_seconds"].as_f64().unwrap()
+        });
+        records.collect()
+    }
+
+    /// Names of the jobs in the store.
+    fn jobs(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.server.file("runs")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.starts_with('.')).collect()
+    }
+
     /// The only job's checkpoints in the store that have a manifest.
     fn stored(&self) -> Vec<String> {
-        let jobs: Vec<_> = fs::read_dir(self.server.file("runs"))
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-            .collect();
+        let jobs = self.jobs();
         assert_eq!(jobs.len(), 1, "{jobs:?}");
-        let checkpoints = fs::read_dir(jobs[0].path().join("checkpoints")).unwrap();
+        let job = self.server.file("runs").join(&jobs[0]);
+        let checkpoints = fs::read_dir(job.join("checkpoints")).unwrap();
         let complete = checkpoints
             .map(|entry| entry.unwrap())
             .filter(|entry| entry.path().join("MANIFEST.json").exists());
@@ -151,4 +181,73 @@ fn a_resume_without_anything_to_go_on_from_starts_at_the_beginning() {
     let run = shared.run("run", 1).args(["--resume"]).finish();
     run.succeeded();
     assert_eq!(shared.stored().len(), 3);
+}
+
+/// The store fails for as long as the run takes, but for its beginning and its end.
+#[test]
+fn a_storage_that_fails_for_a_while_has_all_of_the_ledger_in_the_end() {
+    let mut shared = Shared::new();
+    shared.quickstart = shared.quickstart.set("training.save_steps=6");
+    let mut run = shared.run("run", 1).start();
+    run.wait_for("step 1/6");
+    let ledger = Rule::all(Fault::Status(500)).path("/ledger/");
+    shared.server.inject(ledger);
+    run.wait_for("step 6/6");
+    shared.server.heal();
+    run.finish().succeeded();
+    assert_eq!(shared.quickstart.adapter("run"), undisturbed());
+
+    let [job] = &shared.jobs()[..] else {
+        panic!("not one job: {:?}", shared.jobs());
+    };
+    let store = shared.store();
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = fetch_ledger(&store, &job.parse().unwrap(), folder.path()).unwrap();
+    let own = read(&shared.quickstart.output("run").join("ledger")).unwrap();
+    assert_eq!(ledger.records.len(), 6);
+    assert_eq!(ledger.records, own.records);
+}
+
+/// Each request takes longer than a step, even on a busy machine.
+#[test]
+fn a_storage_that_is_slow_slows_nobody_down() {
+    const REQUEST: Duration = Duration::from_secs(3);
+    let mut shared = Shared::new();
+    shared.quickstart = shared.quickstart.set("training.save_steps=6");
+    let slow = Rule::all(Fault::Slow(REQUEST)).path("/runs/job-");
+    shared.server.inject(slow);
+    shared.run("run", 1).finish().succeeded();
+    assert_eq!(shared.quickstart.adapter("run"), undisturbed());
+    assert_eq!(shared.stored(), ["0000000006"]);
+    let seconds = shared.step_seconds("run");
+    let quick = |seconds: &f64| *seconds < REQUEST.as_secs_f64();
+    assert!(
+        seconds.len() == 6 && seconds.iter().all(quick),
+        "{seconds:?}"
+    );
+}
+
+#[test]
+fn a_storage_whose_answers_break_off_does_no_harm() {
+    let shared = Shared::new();
+    for fault in [Fault::BrokenBody, Fault::ShortBody] {
+        shared
+            .server
+            .inject(Rule::all(fault).method(Method::GET).times(3));
+    }
+    let mut first = shared.run("first", 1).start();
+    first.wait_for("step 4/6");
+    first.interrupt();
+    first.finish().ended_with(30, &["--resume"]);
+    shared.lose("first");
+    for fault in [Fault::BrokenBody, Fault::ShortBody, Fault::LostAnswer(500)] {
+        shared.server.inject(Rule::all(fault).times(2));
+    }
+    shared
+        .run("second", 1)
+        .args(["--resume"])
+        .finish()
+        .succeeded();
+    assert_eq!(shared.quickstart.adapter("second"), undisturbed());
+    shared.audit("second").succeeded();
 }

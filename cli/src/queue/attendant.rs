@@ -29,6 +29,7 @@ pub(super) fn open(job: &JobSpec, cache: &Path) -> Result<JobAttendant, Failure>
         folder,
         existing,
         checkpoint: None,
+        ledger_of: None,
         store,
         workers: job.workers,
         audience: None,

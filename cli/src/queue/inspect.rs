@@ -86,7 +86,7 @@ fn newest(
         return local.checkpoint;
     };
     let newest = newest_shared(store, &job.recipe, local.checkpoint, (folder, cache));
-    problems.keep(Exit::Environment, newest).flatten()
+    problems.keep(Exit::Environment, newest)?.checkpoint
 }
 
 fn at(checkpoint: Checkpoint) -> CheckpointRef {

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_common::id::{JobId, Step};
+use weft_common::id::{JobId, Step, Term};
 use weft_common::ledger::{job_of, newest_term};
+use weft_common::store;
 use weft_common::wire::CheckpointRef;
 use weft_coordinator::{
     Coordinator, CoordinatorConfig, JobSpec, Limits, Needs, OnNonFinite, PreparedData,
@@ -113,10 +114,7 @@ impl Job {
         let config = CoordinatorConfig {
             listen: self.place.listen,
             state_dir: self.ready.folder.coordinator(),
-            // A queue may have run the job before.
-            after: newest_term(&self.ready.folder.ledger())
-                .map_err(environment)?
-                .unwrap_or_default(),
+            after: self.after()?,
             data: Arc::new(PreparedData::of(&self.ready.preflight.prepared).map_err(environment)?),
             queue: None,
             limits: match self.place.embedded_threads {
@@ -144,14 +142,12 @@ impl Job {
             dir: at.folder.clone(),
             next_step: at.manifest.meta.step,
         });
-        let resumed = checkpoint.as_ref().map(|at| at.manifest.meta.job.clone());
-        let former = self.former();
-        let workers_before = match former {
+        let workers_before = match self.former() {
             Some(_) => WorkersBefore::MayReturn,
             None => WorkersBefore::Gone,
         };
         JobSpec {
-            id: resumed.or(former).unwrap_or_else(JobId::generate),
+            id: self.earlier().unwrap_or_else(JobId::generate),
             name: String::new(),
             recipe: preflight.recipe.clone(),
             priority: 0,
@@ -173,7 +169,27 @@ impl Job {
         if !resumes || self.place.embedded_threads.is_some() {
             return None;
         }
-        job_of(&self.ready.folder.ledger()).ok().flatten()
+        let here = job_of(&self.ready.folder.ledger()).ok().flatten();
+        here.or_else(|| self.ready.ledger_of.clone())
+    }
+
+    /// The job that this run goes on with.
+    fn earlier(&self) -> Option<JobId> {
+        let checkpoint = self.ready.checkpoint.as_ref();
+        let of_checkpoint = checkpoint.map(|at| at.manifest.meta.job.clone());
+        of_checkpoint.or_else(|| self.former())
+    }
+
+    /// The newest term of the job that a coordinator had, wherever it ran: a queue may have run it before, or another
+    /// machine.
+    fn after(&self) -> Result<Term, Failure> {
+        let here = newest_term(&self.ready.folder.ledger()).map_err(environment)?;
+        let here = here.unwrap_or_default();
+        let (Some(store), Some(job)) = (&self.ready.store, self.earlier()) else {
+            return Ok(here);
+        };
+        let claimed = tokio::task::block_in_place(|| store::newest_term(store, &job));
+        Ok(here.max(claimed.map_err(environment)?.unwrap_or_default()))
     }
 
     fn start_workers(&self, coordinator: &RunningCoordinator) -> Result<Fleet, Failure> {

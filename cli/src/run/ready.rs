@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use weft_common::checkpoint::Checkpoint;
+use weft_common::id::JobId;
 use weft_common::recipe::GradientCheckpointing;
 use weft_common::storage::write_atomic;
 use weft_common::store::Store;
@@ -25,6 +26,8 @@ pub(crate) struct Ready {
     pub(crate) existing: Existing,
     /// State to go on from.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// The job whose ledger is only in the store.
+    pub(crate) ledger_of: Option<JobId>,
     /// Where checkpoints go beside the output folder.
     pub(crate) store: Option<Store>,
     /// How many workers.

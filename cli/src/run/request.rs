@@ -15,7 +15,7 @@ use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs, worker_count};
 
 use super::ready::Ready;
-use super::shared;
+use super::shared::{self, Earlier};
 
 /// Bytes that a parameter takes in a checkpoint: the number itself and two moments, each of at most four bytes.
 const CHECKPOINT_BYTES_PER_PARAMETER: u64 = 12;
@@ -84,12 +84,18 @@ impl RunArgs {
         let opened = problems.keep(Exit::Environment, shared::open(&recipe));
         let store = opened.flatten();
         let checkpoint = self.checkpoint(&folder, &mut problems);
-        let checkpoint = match &store {
+        let Earlier {
+            checkpoint,
+            ledger_of,
+        } = match &store {
             Some(store) if self.options.resume => {
                 let newest = shared::newest(store, &recipe, checkpoint, (&folder, &cache));
-                problems.keep(Exit::Environment, newest).flatten()
+                problems.keep(Exit::Environment, newest).unwrap_or_default()
             }
-            Some(_) | None => checkpoint,
+            Some(_) | None => Earlier {
+                checkpoint,
+                ledger_of: None,
+            },
         };
         let preflight = Preflight::inspect(recipe, &cache, problems)?;
         check_disk(&preflight, &folder)?;
@@ -98,6 +104,7 @@ impl RunArgs {
             folder,
             existing,
             checkpoint,
+            ledger_of,
             store,
             workers,
             audience: Some(if self.options.json {

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weft_common::checkpoint::{Checkpoint, Defect, SharedCheckpoints, folder_step};
-use weft_common::ledger;
+use weft_common::id::{JobId, Step};
+use weft_common::ledger::{self, FetchError};
 use weft_common::recipe::Recipe;
+use weft_common::storage::StorageError;
 use weft_common::store::{Store, StoreError, StoreLimits};
 
 use crate::output::folder::OutputFolder;
@@ -28,18 +30,32 @@ pub(crate) fn open(recipe: &Recipe) -> Result<Option<Store>, StoreError> {
     Ok(Some(store))
 }
 
-/// The checkpoint to go on from: the newest complete one of output folder and store. Those passed over are told.
+/// What a store has of an earlier run.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier {
+    /// The checkpoint to go on from, of this machine or of the store.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// The job whose ledger is only in the store.
+    pub(crate) ledger_of: Option<JobId>,
+}
+
+/// Looks for the newest complete checkpoint of output folder and store. Those passed over are told.
 pub(crate) fn newest(
     store: &Store,
     recipe: &Recipe,
     local: Option<Checkpoint>,
     (folder, cache): (&OutputFolder, &Path),
-) -> Result<Option<Checkpoint>, StoreError> {
+) -> Result<Earlier, FetchError> {
     let Some(shared) = earlier_run(store, recipe, local.as_ref(), folder)? else {
-        return Ok(local);
+        return Ok(Earlier {
+            checkpoint: local,
+            ledger_of: None,
+        });
     };
     let after = local.as_ref().map(|local| local.manifest.meta.step);
-    let newest = shared.fetch_newest(cache, after)?;
+    // A machine that dies may leave a checkpoint in the store whose last step is not in the ledger there.
+    let until = shipped_until(store, shared.job(), folder)?;
+    let newest = shared.fetch_newest(cache, after, until)?;
     for skipped in &newest.skipped {
         print::error(format_args!("warning: {skipped}"));
     }
@@ -47,7 +63,25 @@ pub(crate) fn newest(
         let step = found.manifest.meta.step;
         print::error(format_args!("going on from {}", shared.address(step)));
     }
-    Ok(newest.checkpoint.or(local))
+    Ok(Earlier {
+        checkpoint: newest.checkpoint.or(local),
+        ledger_of: until.map(|_| shared.job().clone()),
+    })
+}
+
+/// The step that follows the ledger in the store; nothing where this machine has the ledger, or the store has none.
+fn shipped_until(
+    store: &Store,
+    job: &JobId,
+    folder: &OutputFolder,
+) -> Result<Option<Step>, FetchError> {
+    if ledger::job_of(&folder.ledger())?.is_some() {
+        return Ok(None);
+    }
+    let scratch = tempfile::tempdir()
+        .map_err(|error| StorageError::new("create", &std::env::temp_dir(), error))?;
+    let ledger = ledger::fetch_ledger(store, job, scratch.path())?;
+    Ok(ledger.next_step())
 }
 
 /// The job whose checkpoints in the store belong to this output folder. Where the folder has nothing left, the newest job

@@ -44,6 +44,12 @@ pub enum Defect {
     /// It was never finished.
     #[error("it has no {MANIFEST_FILE}, so writing it was interrupted")]
     Unfinished,
+    /// The ledger in the store does not lead to it.
+    #[error("the ledger beside it ends before step {ledger}, when its machine was lost")]
+    Unproven {
+        /// The step that follows the ledger.
+        ledger: Step,
+    },
     /// Its manifest cannot be read.
     #[error("its {0}")]
     Manifest(#[from] ManifestError),

@@ -36,5 +36,5 @@ pub use error::LedgerError;
 pub use format::FormatError;
 pub use read::{FencedLines, Ledger, LedgerPlace, TornLine, job_of, newest_term, read};
 pub use record::{CommitRecord, SlotRecord, Update};
-pub use ship::{FetchError, LedgerShipper, ShipError, fetch_ledger, ship_once};
+pub use ship::{FenceSeen, FetchError, LedgerShipper, ShipError, Shipment, fetch_ledger};
 pub use write::LedgerWriter;

@@ -1,16 +1,13 @@
 //! The term fence: of several coordinators of one job only the newest goes on.
 //!
-//! Every coordinator that starts claims a term of its own by creating an object that nobody else can create as well. One
-//! that finds a newer term must not commit any more.
+//! Every coordinator that starts claims its term by creating an object that nobody else can create as well. One that finds
+//! a newer term must not commit any more.
 
 use serde::{Deserialize, Serialize};
 
 use super::client::{Created, Creation, Store};
 use super::error::StoreError;
 use crate::id::{JobId, Term};
-
-/// Claims that are tried before the store is taken for broken: each lost one means that somebody else won.
-const CLAIMS: u32 = 64;
 
 /// What a claim holds, for people; the nonce tells two claims of the same process apart.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,15 +22,7 @@ pub enum FenceError {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Others were faster every time.
-    #[error(
-        "no term of job {job} could be claimed in {CLAIMS} attempts; look for coordinators of this job that start over and over"
-    )]
-    Contended {
-        /// The job.
-        job: JobId,
-    },
-    /// A newer coordinator has started.
+    /// A coordinator of this term or a newer one has started.
     #[error(
         "term {ours} of job {job} has ended: a coordinator of term {newest} has taken over; stop this one"
     )]
@@ -47,30 +36,33 @@ pub enum FenceError {
     },
 }
 
-/// Claims the next term of a job. No two calls ever get the same one, and later calls get later ones.
+/// Claims `term` of a job. No two calls ever get the same one, and none gets one that is older than another's.
 ///
 /// # Errors
-/// If the store does not answer, or others claim without end.
-pub fn claim_term(store: &Store, job: &JobId) -> Result<Term, FenceError> {
+/// [`FenceError::Superseded`] where this term or a newer one is claimed, or the store does not answer.
+pub fn claim(store: &Store, job: &JobId, term: Term) -> Result<(), FenceError> {
+    let superseded = |newest| FenceError::Superseded {
+        job: job.clone(),
+        ours: term,
+        newest,
+    };
     let creation = store.creation()?;
-    let nonce = uuid::Uuid::now_v7().simple().to_string();
-    let mut term = next(store, job)?;
-    for _ in 0..CLAIMS {
-        let claim = Claim {
-            term,
-            nonce: nonce.clone(),
-        };
-        let bytes = serde_json::to_vec(&claim).expect("a claim is a number and text");
-        let won = match creation {
-            Creation::Conditional => store.create(&name(job, term), &bytes)? == Created::Ours,
-            Creation::Unconditional => claim_by_name(store, job, &claim, &bytes)?,
-        };
-        if won {
-            return Ok(term);
-        }
-        term = next(store, job)?.max(term.next());
+    if let Some(newest) = newest_term(store, job)?.filter(|newest| *newest >= term) {
+        return Err(superseded(newest));
     }
-    Err(FenceError::Contended { job: job.clone() })
+    let claim = Claim {
+        term,
+        nonce: uuid::Uuid::now_v7().simple().to_string(),
+    };
+    let bytes = serde_json::to_vec(&claim).expect("a claim is a number and text");
+    let won = match creation {
+        Creation::Conditional => store.create(&name(job, term), &bytes)? == Created::Ours,
+        Creation::Unconditional => claim_by_name(store, job, &claim, &bytes)?,
+    };
+    if won {
+        return Ok(());
+    }
+    Err(superseded(newest_term(store, job)?.unwrap_or(term)))
 }
 
 /// Writes a claim under a name of its own and looks who else did. One that sees another gives up, so that of two at most
@@ -97,7 +89,7 @@ pub fn newest_term(store: &Store, job: &JobId) -> Result<Option<Term>, StoreErro
     Ok(terms(store, job)?.into_iter().max())
 }
 
-/// Makes sure that no newer coordinator has started. For a coordinator that was out of touch, before it commits again.
+/// Makes sure that no newer coordinator has started.
 ///
 /// # Errors
 /// [`FenceError::Superseded`] where one has; the caller must stop. Where the store does not answer, nothing is known.
@@ -110,10 +102,6 @@ pub fn still_newest(store: &Store, job: &JobId, ours: Term) -> Result<(), FenceE
         }),
         Some(_) | None => Ok(()),
     }
-}
-
-fn next(store: &Store, job: &JobId) -> Result<Term, StoreError> {
-    Ok(newest_term(store, job)?.unwrap_or_default().next())
 }
 
 fn terms(store: &Store, job: &JobId) -> Result<Vec<Term>, StoreError> {
@@ -136,8 +124,6 @@ fn term_of(name: &str) -> Option<Term> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::store::testing::folder_store;
 
@@ -149,32 +135,35 @@ mod tests {
     fn terms_rise_and_the_older_coordinator_finds_out() {
         let (_folder, store) = folder_store();
         assert_eq!(newest_term(&store, &job()).unwrap(), None);
-        let first = claim_term(&store, &job()).unwrap();
-        still_newest(&store, &job(), first).unwrap();
-        let second = claim_term(&store, &job()).unwrap();
-        assert_eq!((first, second), (Term(1), Term(2)));
-        let stopped = still_newest(&store, &job(), first).unwrap_err();
+        claim(&store, &job(), Term(3)).unwrap();
+        still_newest(&store, &job(), Term(3)).unwrap();
+        claim(&store, &job(), Term(5)).unwrap();
+        let stopped = still_newest(&store, &job(), Term(3)).unwrap_err();
         assert!(
-            stopped.to_string().contains("term 2 has taken over"),
+            stopped.to_string().contains("term 5 has taken over"),
             "{stopped}"
         );
-        still_newest(&store, &job(), second).unwrap();
-        assert_eq!(newest_term(&store, &job()).unwrap(), Some(second));
+        still_newest(&store, &job(), Term(5)).unwrap();
+        for taken in [Term(4), Term(5)] {
+            let refused = claim(&store, &job(), taken).unwrap_err();
+            assert!(
+                matches!(refused, FenceError::Superseded { .. }),
+                "{refused}"
+            );
+        }
+        assert_eq!(newest_term(&store, &job()).unwrap(), Some(Term(5)));
     }
 
     #[test]
-    fn sixteen_claims_at_once_get_sixteen_terms() {
+    fn of_sixteen_that_claim_one_term_at_once_one_gets_it() {
         let (_folder, store) = folder_store();
-        let claims: Vec<Term> = std::thread::scope(|scope| {
+        let won: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..16)
-                .map(|_| scope.spawn(|| claim_term(&store, &job()).unwrap()))
+                .map(|_| scope.spawn(|| claim(&store, &job(), Term(1)).is_ok()))
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            let each = threads.into_iter().map(|thread| thread.join().unwrap());
+            each.filter(|won| *won).count()
         });
-        let distinct: BTreeSet<Term> = claims.iter().copied().collect();
-        assert_eq!(distinct.len(), 16, "{claims:?}");
+        assert_eq!(won, 1);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`StoreUrl`] says where. [`Store`] reads and writes there: each call blocks its thread until it is done, has a
 //! deadline, and is tried again with growing pauses for as long as [`StoreLimits`] say. Errors name what was tried, where,
-//! why it failed and what to do. [`claim_term`] makes sure that of several coordinators only the newest goes on.
+//! why it failed and what to do. [`claim`] makes sure that of several coordinators only the newest goes on.
 //!
 //! ```text
 //! <store>/<job>/
@@ -25,5 +25,5 @@ mod transport;
 pub use address::{StoreUrl, StoreUrlError};
 pub use client::{Created, Creation, Object, Store};
 pub use error::{StoreError, StoreFault};
-pub use fence::{FenceError, claim_term, newest_term, still_newest};
+pub use fence::{FenceError, claim, newest_term, still_newest};
 pub use limits::StoreLimits;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tracing::info;
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+use tracing::{info, warn};
 use weft_common::id::{JobId, Term, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire::{Attach, Command, Hello, Refusal, Welcome};
@@ -41,6 +41,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long a coordinator that ends waits for the results of its jobs: copies of what is on its disk already.
 const RESULTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long the end of the ledgers may take to get into their storage.
+const LEDGERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// What reaches the driver.
 #[derive(Debug)]
@@ -104,6 +107,8 @@ pub(crate) struct Driver {
     submissions: u64,
     published: Published,
     workers: watch::Sender<Arc<[WorkerView]>>,
+    /// The threads of ledgers hold the first half; once all have ended, the second half says so.
+    ledgers: (mpsc::Sender<()>, mpsc::Receiver<()>),
     /// Since when the engine has nothing left to do.
     idle: Option<Instant>,
     started: Instant,
@@ -154,6 +159,7 @@ impl Driver {
             submissions: 0,
             published: published.clone(),
             workers,
+            ledgers: mpsc::channel(1),
             idle: None,
             started: Instant::now(),
             ticks,
@@ -169,10 +175,16 @@ impl Driver {
                 self.idle.get_or_insert_with(Instant::now);
             }
             if self.idle.is_some_and(|since| self.is_done(since)) {
-                info!("coordinator stopped");
-                return;
+                break;
             }
         }
+        self.jobs.clear();
+        let (ledger, mut ledgers) = self.ledgers;
+        drop(ledger);
+        if timeout(LEDGERS_WITHIN, ledgers.recv()).await.is_err() {
+            warn!("a storage takes too long; the end of a ledger may be missing there");
+        }
+        info!("coordinator stopped");
     }
 
     /// Whether the results of all jobs are there, or take too long.
@@ -260,7 +272,7 @@ impl Driver {
         let io = self.jobs.get_mut(job)?;
         let own = waits && io.number == submission;
         let blocking = self.source.blocking;
-        own.then(|| io.begin(ready, blocking, self.sender.clone()))
+        own.then(|| io.begin(ready, blocking, self.sender.clone(), self.ledgers.0.clone()))
     }
 
     /// The results of a job are there: now it is over for everyone.

@@ -9,5 +9,6 @@ mod hang;
 mod joiner;
 mod network;
 mod schedules;
+mod storage;
 mod straggler;
 mod worker;

@@ -16,18 +16,28 @@ use crate::store::StoreError;
 const CACHED: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
 
 impl SharedCheckpoints {
-    /// Fetches the newest complete checkpoint of a later step than `after` into `cache`, verified. One that lacks its
-    /// manifest or is damaged is passed over.
+    /// Fetches the newest complete checkpoint of a later step than `after`, and none later than `until`, into `cache`,
+    /// verified. Others, and those that lack their manifest or are damaged, are passed over.
     ///
     /// # Errors
     /// If the store does not answer, or the disk does not take what it gives.
-    pub fn fetch_newest(&self, cache: &Path, after: Option<Step>) -> Result<Newest, StoreError> {
+    pub fn fetch_newest(
+        &self,
+        cache: &Path,
+        after: Option<Step>,
+        until: Option<Step>,
+    ) -> Result<Newest, StoreError> {
         let mut skipped = Vec::new();
         for (step, files) in self.steps()?.into_iter().rev() {
             if after.is_some_and(|after| step <= after) {
                 break;
             }
-            let defect = match self.fetch_listed(step, &files, cache) {
+            let ahead = until.filter(|until| step > *until && files.contains_key(MANIFEST_FILE));
+            let fetched = match ahead {
+                Some(ledger) => Err(Defect::Unproven { ledger }),
+                None => self.fetch_listed(step, &files, cache),
+            };
+            let defect = match fetched {
                 Ok(checkpoint) => {
                     let checkpoint = Some(checkpoint);
                     return Ok(Newest {

@@ -44,7 +44,7 @@ impl Fixture {
     fn newest(&self, after: Option<u64>) -> (Option<u64>, Vec<String>) {
         let newest = self
             .shared
-            .fetch_newest(&self.cache(), after.map(Step))
+            .fetch_newest(&self.cache(), after.map(Step), None)
             .unwrap();
         let step = newest
             .checkpoint
@@ -159,6 +159,33 @@ fn two_workers_that_fetch_at_once_both_get_it() {
         names(&fixture.cache().join("checkpoints/job-1")),
         ["0000000050"]
     );
+}
+
+#[test]
+fn one_that_the_ledger_does_not_lead_to_is_passed_over() {
+    let fixture = Fixture::new();
+    for step in [10, 20] {
+        fixture.upload(step);
+    }
+    let found = |until| {
+        let newest = fixture
+            .shared
+            .fetch_newest(&fixture.cache(), None, Some(Step(until)));
+        let newest = newest.unwrap();
+        let step = newest.checkpoint.map(|found| found.manifest.meta.step.0);
+        (
+            step,
+            newest
+                .skipped
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+        )
+    };
+    let (step, skipped) = found(19);
+    assert_eq!(step, Some(10));
+    assert!(skipped[0].contains("ends before step 19"), "{skipped:?}");
+    assert_eq!(found(20), (Some(20), vec![]));
 }
 
 #[test]

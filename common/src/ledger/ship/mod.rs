@@ -11,9 +11,11 @@
 //! Every object is created once and never changed. [`plan`] decides what to send, from what lies here and there;
 //! [`LedgerShipper`] does so again and again on a thread of its own. [`fetch_ledger`] brings everything back.
 
+mod fence;
 mod fetch;
 mod plan;
 mod shipper;
 
+pub use fence::FenceSeen;
 pub use fetch::{FetchError, fetch_ledger};
-pub use shipper::{LedgerShipper, ShipError, ship_once};
+pub use shipper::{LedgerShipper, ShipError, Shipment};

@@ -4,19 +4,24 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::fence::{FenceSeen, FenceWatch};
 use super::fetch::{FetchError, stored};
 use super::plan::{Inventory, Local, LocalSegment, Task, inventory, plan, stretch_name};
-use crate::id::JobId;
+use crate::id::{JobId, Term};
 use crate::ledger::folder::{fences, segments};
 use crate::storage::StorageError;
-use crate::store::{Created, Store, StoreError};
+use crate::store::{Created, FenceError, Store, StoreError, still_newest};
 
 /// How often the disk is looked at: so much later, and the time of one write, a record is in the store.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// A ledger that does not grow is looked after this often: another coordinator may have taken the job over.
+const FENCE_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the ledger could not be sent.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +29,9 @@ pub enum ShipError {
     /// The store does not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another coordinator has taken the job over, or nobody knows.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// The disk does not give it.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -38,24 +46,57 @@ pub enum ShipError {
     },
 }
 
+/// What is sent, and where to.
+#[derive(Debug, Clone)]
+pub struct Shipment {
+    /// To where.
+    pub store: Store,
+    /// Whose ledger.
+    pub job: JobId,
+    /// The term that was claimed for it.
+    pub term: Term,
+    /// Where it grows.
+    pub folder: PathBuf,
+}
+
 /// Sends one job's ledger on a thread of its own. Dropping it ends the thread after the pass in hand.
 #[derive(Debug)]
 pub struct LedgerShipper {
     stop: SyncSender<()>,
     thread: JoinHandle<Result<(), ShipError>>,
+    fence: Arc<FenceWatch>,
 }
 
 impl LedgerShipper {
-    /// Starts to send the ledger in `folder` as that of `job`.
+    /// Starts to send what belongs to a term that was just claimed, at most a second behind where the store is quick. Once a newer term is found, nothing more is sent
+    /// and `superseded` is told of it.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(store: Store, job: JobId, folder: PathBuf) -> io::Result<Self> {
+    pub fn start(
+        shipment: Shipment,
+        superseded: impl FnOnce(Term) + Send + 'static,
+    ) -> io::Result<Self> {
         let (stop, stopped) = sync_channel(1);
+        let fence = Arc::new(FenceWatch::default());
+        // Who claimed the term has just looked.
+        fence.note(Instant::now(), &Ok(()));
+        let sender = Sender::new(shipment, fence.clone());
         let thread = std::thread::Builder::new()
             .name("weft-ledger-ship".to_owned())
-            .spawn(move || ship(&store, &job, &folder, &stopped))?;
-        Ok(Self { stop, thread })
+            .spawn(move || ship(sender, &stopped, superseded))?;
+        Ok(Self {
+            stop,
+            thread,
+            fence,
+        })
+    }
+
+    /// What was seen of the fence, not long ago. Waits for a new look where the last one is older than five seconds, as
+    /// after a pause of this process, but no longer than two: a store that does not answer must not stop the training.
+    #[must_use]
+    pub fn fence(&self) -> FenceSeen {
+        self.fence.recent()
     }
 
     /// Sends what is left and ends. Takes no longer than the store's own limits.
@@ -72,22 +113,25 @@ impl LedgerShipper {
 }
 
 fn ship(
-    store: &Store,
-    job: &JobId,
-    folder: &Path,
+    mut sender: Sender,
     stopped: &Receiver<()>,
+    superseded: impl FnOnce(Term),
 ) -> Result<(), ShipError> {
-    let mut known = None;
+    let job = sender.shipment.job.clone();
     let mut failing = false;
     loop {
         let last = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
-        let sent = pass(store, job, folder, &mut known);
+        let sent = sender.pass();
         match &sent {
+            Err(ShipError::Fence(FenceError::Superseded { newest, .. })) => {
+                superseded(*newest);
+                return sent;
+            }
             // Said when it changes, not every time.
             Err(error) if !failing => {
-                tracing::warn!(%job, %error, "the ledger is not in the store; it is sent again later");
+                tracing::warn!(%job, %error, "the ledger is not in the storage; it is sent again later");
             }
-            Ok(()) if failing => tracing::info!(%job, "the ledger is in the store again"),
+            Ok(()) if failing => tracing::info!(%job, "the ledger is in the storage again"),
             Ok(()) | Err(_) => {}
         }
         failing = sent.is_err();
@@ -97,33 +141,48 @@ fn ship(
     }
 }
 
-/// Sends what the store lacks of the ledger in `folder`.
-///
-/// # Errors
-/// If the store does not take it or the disk does not give it; the next pass goes on from there.
-pub fn ship_once(store: &Store, job: &JobId, folder: &Path) -> Result<(), ShipError> {
-    pass(store, job, folder, &mut None)
+/// One who sends, pass by pass.
+struct Sender {
+    shipment: Shipment,
+    /// What the store has, once it was asked.
+    known: Option<Inventory>,
+    fence: Arc<FenceWatch>,
 }
 
-/// One pass. `known` is what the store has, once it was asked.
-fn pass(
-    store: &Store,
-    job: &JobId,
-    folder: &Path,
-    known: &mut Option<Inventory>,
-) -> Result<(), ShipError> {
-    let local = look(folder)?;
-    let mut inventory = match known.take() {
-        Some(inventory) => inventory,
-        None => first_look(store, job, folder, &local)?,
-    };
-    for task in plan(&local, &inventory) {
-        // Where a task fails, the store is asked anew what it has.
-        perform(store, job, folder, &task)?;
-        inventory.apply(&task);
+impl Sender {
+    fn new(shipment: Shipment, fence: Arc<FenceWatch>) -> Self {
+        Self {
+            shipment,
+            known: None,
+            fence,
+        }
     }
-    *known = Some(inventory);
-    Ok(())
+
+    /// Sends what the store lacks.
+    fn pass(&mut self) -> Result<(), ShipError> {
+        let Shipment {
+            store, job, folder, ..
+        } = &self.shipment;
+        let local = look(folder)?;
+        let mut inventory = match self.known.take() {
+            Some(inventory) => inventory,
+            None => first_look(store, job, folder, &local)?,
+        };
+        let tasks = plan(&local, &inventory);
+        if !tasks.is_empty() || self.fence.is_older_than(FENCE_EVERY) {
+            let asked = Instant::now();
+            let looked = still_newest(store, job, self.shipment.term);
+            self.fence.note(asked, &looked);
+            looked?;
+        }
+        for task in tasks {
+            // Where a task fails, the store is asked anew what it has.
+            perform(store, job, folder, &task)?;
+            inventory.apply(&task);
+        }
+        self.known = Some(inventory);
+        Ok(())
+    }
 }
 
 /// What the store has. The growing segment must be this ledger's: stretches of two would make a ledger of neither.
@@ -244,10 +303,25 @@ mod tests {
     use crate::id::{Step, Term};
     use crate::ledger::format::tests::record;
     use crate::ledger::{LedgerWriter, read};
+    use crate::store::claim;
     use crate::store::testing::folder_store;
 
     fn job() -> JobId {
         "job-1".parse().unwrap()
+    }
+
+    fn shipment(store: &Store, folder: &Path, term: u64) -> Shipment {
+        Shipment {
+            store: store.clone(),
+            job: job(),
+            term: Term(term),
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// A pass of a sender that knows nothing yet.
+    fn ship_once(store: &Store, folder: &Path) -> Result<(), ShipError> {
+        Sender::new(shipment(store, folder, 9), Arc::default()).pass()
     }
 
     fn writer(folder: &Path, term: u64, first_step: u64) -> LedgerWriter {
@@ -260,13 +334,13 @@ mod tests {
         let lost = folder.path().join("lost");
         let mut ledger = writer(&lost, 1, 0);
         ledger.append(&record(1, 0)).unwrap();
-        ship_once(&store, &job(), &lost).unwrap();
+        ship_once(&store, &lost).unwrap();
         ledger.append(&record(1, 1)).unwrap();
-        ship_once(&store, &job(), &lost).unwrap();
+        ship_once(&store, &lost).unwrap();
         drop(ledger);
         let mut ledger = writer(&lost, 2, 2);
         ledger.append(&record(2, 2)).unwrap();
-        ship_once(&store, &job(), &lost).unwrap();
+        ship_once(&store, &lost).unwrap();
         let before = read(&lost).unwrap();
         fs::remove_dir_all(&lost).unwrap();
 
@@ -276,7 +350,7 @@ mod tests {
         assert_eq!(fetched.last_term(), Some(Term(2)));
         let mut ledger = writer(&found, 3, 3);
         ledger.append(&record(3, 3)).unwrap();
-        ship_once(&store, &job(), &found).unwrap();
+        ship_once(&store, &found).unwrap();
         let again = fetch_ledger(&store, &job(), &folder.path().join("again")).unwrap();
         assert_eq!(again.records.len(), 4);
     }
@@ -290,10 +364,10 @@ mod tests {
         let path = segments(&local).unwrap()[0].path(&local);
         let complete = fs::read(&path).unwrap();
         fs::write(&path, [complete.as_slice(), b"{\"entry\""].concat()).unwrap();
-        ship_once(&store, &job(), &local).unwrap();
+        ship_once(&store, &local).unwrap();
         fs::write(&path, &complete).unwrap();
         ledger.append(&record(1, 1)).unwrap();
-        ship_once(&store, &job(), &local).unwrap();
+        ship_once(&store, &local).unwrap();
         let fetched = fetch_ledger(&store, &job(), &folder.path().join("found")).unwrap();
         assert_eq!((fetched.records.len(), fetched.torn), (2, vec![]));
     }
@@ -303,7 +377,7 @@ mod tests {
         let (folder, store) = folder_store();
         let local = folder.path().join("ledger");
         let mut ledger = writer(&local, 1, 0);
-        let shipper = LedgerShipper::start(store.clone(), job(), local.clone()).unwrap();
+        let shipper = LedgerShipper::start(shipment(&store, &local, 1), |_| {}).unwrap();
         for step in 0..20 {
             ledger.append(&record(1, step)).unwrap();
         }
@@ -319,7 +393,7 @@ mod tests {
         let mut ledger = writer(&local, 1, 0);
         for step in 0..3 {
             ledger.append(&record(1, step)).unwrap();
-            ship_once(&store, &job(), &local).unwrap();
+            ship_once(&store, &local).unwrap();
         }
         let objects = store.list(&remote(&job())).unwrap();
         store
@@ -334,11 +408,34 @@ mod tests {
         let (folder, store) = folder_store();
         let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
         writer(&theirs, 1, 0).append(&record(1, 0)).unwrap();
-        ship_once(&store, &job(), &theirs).unwrap();
+        ship_once(&store, &theirs).unwrap();
         let mut other = record(1, 0);
         other.learning_rate = 1.0;
         writer(&ours, 1, 0).append(&other).unwrap();
-        let error = ship_once(&store, &job(), &ours).unwrap_err();
+        let error = ship_once(&store, &ours).unwrap_err();
         assert!(matches!(error, ShipError::Contended { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_sender_whose_job_was_taken_over_sends_no_more_and_says_so() {
+        let (folder, store) = folder_store();
+        let local = folder.path().join("ledger");
+        claim(&store, &job(), Term(1)).unwrap();
+        let mut ledger = writer(&local, 1, 0);
+        ledger.append(&record(1, 0)).unwrap();
+        let (told, hears) = sync_channel(1);
+        let taken_over = move |by| told.send(by).unwrap();
+        let shipper = LedgerShipper::start(shipment(&store, &local, 1), taken_over).unwrap();
+        claim(&store, &job(), Term(2)).unwrap();
+        ledger.append(&record(1, 1)).unwrap();
+        assert_eq!(hears.recv().unwrap(), Term(2));
+        assert_eq!(shipper.fence(), FenceSeen::Newer(Term(2)));
+        let ended = shipper.finish().unwrap_err();
+        assert!(
+            ended.to_string().contains("term 2 has taken over"),
+            "{ended}"
+        );
+        let fetched = fetch_ledger(&store, &job(), &folder.path().join("found")).unwrap();
+        assert!(fetched.records.len() < 2, "{}", fetched.records.len());
     }
 }
