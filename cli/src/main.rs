@@ -11,6 +11,7 @@ mod audit;
 mod client;
 mod coordinator;
 mod data;
+mod doctor;
 mod exit;
 mod generate;
 mod logging;
@@ -73,6 +74,8 @@ enum Command {
     Generate(generate::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
+    /// Shows what of CUDA is on this machine and what is missing; compiles kernels ahead
+    Doctor(doctor::Args),
     /// Prints the recipe's keys: JSON schema, or tables
     Schema(schema::Args),
     /// Prints the version
@@ -98,6 +101,7 @@ impl Command {
             Self::Drain(args) => client::drain::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Audit(args) => audit::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Schema(args) => schema::run(&args),
             Self::Version => {
                 print::line(format_args!("weft {}", env!("CARGO_PKG_VERSION"))).map(drop)

@@ -2,11 +2,12 @@
 //!
 //! Data path, by folder: [`quant`] and [`model`] (frozen base) + [`lora`] → [`ops`] (compute backends) → [`train`]
 //! (forward/backward, exact accumulation, optimizer) → [`collective`] (all-reduce) → [`checkpoint`]. [`agent`] speaks
-//! with the coordinator.
+//! with the coordinator; [`cuda`] finds the GPU and compiles its kernels.
 
 pub mod agent;
 pub mod checkpoint;
 pub mod collective;
+pub mod cuda;
 pub mod generate;
 pub mod lora;
 pub mod model;

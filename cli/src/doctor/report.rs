@@ -1,0 +1,178 @@
+//! What `weft doctor` says, for people and for scripts.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use weft_worker::cuda::library::Origin;
+use weft_worker::cuda::{Arch, GpuFacts, Inventory, KernelCache, Prepared};
+
+/// Everything found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Whether nothing stands in the way of training on a GPU.
+    cuda_ready: bool,
+    driver: Option<Found>,
+    nvrtc: Option<Found>,
+    cublas_lt: Option<Found>,
+    gpus: Vec<GpuReport>,
+    /// What is missing, each with its remedy.
+    obstacles: Vec<String>,
+    /// Kernels compiled ahead, where asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) kernels: Vec<KernelsReport>,
+}
+
+/// A library.
+#[derive(Debug, Serialize)]
+struct Found {
+    version: String,
+    path: PathBuf,
+    found_through: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct GpuReport {
+    ordinal: usize,
+    name: String,
+    arch: String,
+    memory_bytes: u64,
+    multiprocessors: u32,
+}
+
+/// The kernels of one GPU generation.
+#[derive(Debug, Serialize)]
+pub(crate) struct KernelsReport {
+    arch: String,
+    files: usize,
+    compiled_now: usize,
+    folder: PathBuf,
+}
+
+impl Report {
+    /// Of what was found.
+    pub(crate) fn new(inventory: &Inventory) -> Self {
+        let driver = inventory.driver.as_ref().ok().map(|driver| {
+            let (major, minor) = driver.cuda;
+            let version = match &driver.release {
+                Some(release) => format!("{release}, CUDA {major}.{minor}"),
+                None => format!("CUDA {major}.{minor}"),
+            };
+            Found::new(version, &driver.path, driver.origin)
+        });
+        let nvrtc = inventory.nvrtc.as_ref().ok().map(|nvrtc| {
+            let (major, minor) = nvrtc.version();
+            Found::new(format!("{major}.{minor}"), nvrtc.path(), nvrtc.origin())
+        });
+        let cublas_lt = inventory.cublas_lt.as_ref().ok().map(|lt| {
+            let (major, minor, patch) = lt.version();
+            Found::new(format!("{major}.{minor}.{patch}"), lt.path(), lt.origin())
+        });
+        let obstacles = inventory.obstacles();
+        Self {
+            cuda_ready: obstacles.is_empty(),
+            driver,
+            nvrtc,
+            cublas_lt,
+            gpus: inventory
+                .gpus
+                .iter()
+                .flatten()
+                .map(GpuReport::new)
+                .collect(),
+            obstacles,
+            kernels: Vec::new(),
+        }
+    }
+}
+
+impl Found {
+    fn new(version: String, path: &Path, origin: Origin) -> Self {
+        let found_through = match origin {
+            Origin::CudaHome => "CUDA_HOME",
+            Origin::Python => "a Python environment",
+            Origin::Loader => "the system's loader",
+            Origin::System => "a system folder",
+        };
+        Self {
+            version,
+            path: path.to_owned(),
+            found_through,
+        }
+    }
+}
+
+impl GpuReport {
+    fn new(gpu: &GpuFacts) -> Self {
+        Self {
+            ordinal: gpu.ordinal,
+            name: gpu.name.clone(),
+            arch: gpu.arch.to_string(),
+            memory_bytes: gpu.memory_bytes,
+            multiprocessors: gpu.multiprocessors,
+        }
+    }
+}
+
+impl KernelsReport {
+    /// Of what the compiler gave for one generation.
+    pub(crate) fn new(arch: Arch, prepared: &[Prepared], cache: &KernelCache) -> Self {
+        Self {
+            arch: arch.to_string(),
+            files: prepared.len(),
+            compiled_now: prepared.iter().filter(|file| file.compiled).count(),
+            folder: cache.folder().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let libraries = [
+            ("driver", &self.driver),
+            ("NVRTC", &self.nvrtc),
+            ("cuBLASLt", &self.cublas_lt),
+        ];
+        for (name, found) in libraries {
+            match found {
+                Some(found) => writeln!(
+                    f,
+                    "{name:<9}{}  {}, through {}",
+                    found.version,
+                    found.path.display(),
+                    found.found_through
+                )?,
+                None => writeln!(f, "{name:<9}missing")?,
+            }
+        }
+        for gpu in &self.gpus {
+            writeln!(
+                f,
+                "GPU {:<5}{}, {}, {:.1} GiB, {} multiprocessors",
+                gpu.ordinal,
+                gpu.name,
+                gpu.arch,
+                gpu.memory_bytes as f64 / f64::from(1 << 30),
+                gpu.multiprocessors
+            )?;
+        }
+        for kernels in &self.kernels {
+            writeln!(
+                f,
+                "kernels  {}: {} files, {} compiled now, in {}",
+                kernels.arch,
+                kernels.files,
+                kernels.compiled_now,
+                kernels.folder.display()
+            )?;
+        }
+        if self.cuda_ready {
+            return write!(f, "CUDA is ready");
+        }
+        write!(f, "CUDA is not ready; weft trains on the CPU")?;
+        for obstacle in &self.obstacles {
+            write!(f, "\n  * {obstacle}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+// Gradients as 64-bit integers, and the digest of what was added. CPU reference: src/train/{fixed_point,sum_digest}.rs.
+
+constexpr float FIXED_LIMIT = 2048.0f;              // 2^11: what is larger does not fit
+constexpr double FIXED_SCALE = 1099511627776.0;     // 2^40
+
+// Σ value · key mod 2^128, and counts of what did not fit. Adding is exact, so no order matters.
+struct Digest { u64 low, high, non_finite, overflow; };
+
+__device__ __forceinline__ u64 position_key(u64 position) {
+    u64 z = (position + 1) * 0x9E3779B97F4A7C15ull;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return (z ^ (z >> 31)) | 1;
+}
+
+__device__ __forceinline__ void add128(u64& low, u64& high, u64 add_low, u64 add_high) {
+    low += add_low;
+    high += add_high + (low < add_low);
+}
+
+__device__ __forceinline__ void plus(Digest& a, const Digest& b) {
+    add128(a.low, a.high, b.low, b.high);
+    a.non_finite += b.non_finite;
+    a.overflow += b.overflow;
+}
+
+__device__ __forceinline__ Digest warp_plus(Digest d) {
+#pragma unroll
+    for (int lane = 16; lane > 0; lane >>= 1) {
+        const Digest other = {__shfl_xor_sync(~0u, d.low, lane), __shfl_xor_sync(~0u, d.high, lane),
+            __shfl_xor_sync(~0u, d.non_finite, lane), __shfl_xor_sync(~0u, d.overflow, lane)};
+        plus(d, other);
+    }
+    return d;
+}
+
+__device__ __forceinline__ Digest block_plus(Digest d, Digest* scratch) {
+    d = warp_plus(d);
+    __syncthreads();
+    if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = d;
+    __syncthreads();
+    const Digest none = {0, 0, 0, 0};
+    return warp_plus((threadIdx.x & 31) < (blockDim.x >> 5) ? scratch[threadIdx.x & 31] : none);
+}
+
+__device__ __forceinline__ i64 to_fixed(float grad, Digest& digest) {
+    const bool fits = fabsf(grad) < FIXED_LIMIT;
+    if (!fits) {
+        if (fabsf(grad) < INFINITY) digest.overflow++;
+        else digest.non_finite++;
+    }
+    return fits ? __double2ll_rn((double)grad * FIXED_SCALE) : 0;
+}
+
+// The integer of one gradient, and its part of the digest.
+__device__ __forceinline__ i64 term(float grad, u64 position, Digest& digest) {
+    const i64 value = to_fixed(grad, digest);
+    const u64 key = position_key(position);
+    add128(digest.low, digest.high, (u64)value * key, __umul64hi((u64)value, key) - (value < 0 ? key : 0));
+    return value;
+}
+
+// sums[offset + i] += round(grads[i] · 2^40), halves to even; what does not fit adds 0 and is counted. partial[block]
+// is the digest of what this block added.
+//
+// grid   any (≤ 1024, one partial each); fours are strided over it        block  256
+// in     grads (f32)
+// out    sums `+=` (16-byte aligned; offset and len are multiples of 4), partial `=`     accumulation  exact integers
+// bound  memory: 12 bytes read, 8 written an element
+extern "C" __global__ void __launch_bounds__(256) accumulate_fixed(const float* __restrict__ grads, u64 offset, u64 len,
+    i64* __restrict__ sums, Digest* __restrict__ partial) {
+    __shared__ Digest scratch[32];
+    Digest digest = {0, 0, 0, 0};
+    struct alignas(16) Pair { i64 a, b; };
+    for (u64 four = blockIdx.x * 256ull + threadIdx.x; four < len / 4; four += gridDim.x * 256ull) {
+        const float4_t grad = reinterpret_cast<const float4_t*>(grads)[four];
+        Pair* at = reinterpret_cast<Pair*>(sums + offset) + 2 * four;
+        Pair low = at[0], high = at[1];
+        const u64 position = offset + 4 * four;
+        low.a += term(grad.x, position, digest);
+        low.b += term(grad.y, position + 1, digest);
+        high.a += term(grad.z, position + 2, digest);
+        high.b += term(grad.w, position + 3, digest);
+        at[0] = low;
+        at[1] = high;
+    }
+    digest = block_plus(digest, scratch);
+    if (threadIdx.x == 0) partial[blockIdx.x] = digest;
+}
+
+// total += Σ partial.
+//
+// grid   1        block  256
+// in     partial (`count` of them)
+// out    total `+=`     accumulation  exact integers
+// bound  latency
+extern "C" __global__ void __launch_bounds__(256) sum_digests(const Digest* __restrict__ partial, u32 count,
+    Digest* total) {
+    __shared__ Digest scratch[32];
+    Digest digest = {0, 0, 0, 0};
+    for (u32 i = threadIdx.x; i < count; i += 256) plus(digest, partial[i]);
+    digest = block_plus(digest, scratch);
+    if (threadIdx.x == 0) plus(*total, digest);
+}
