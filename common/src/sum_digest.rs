@@ -67,6 +67,12 @@ impl SumDigest {
         }
     }
 
+    /// A digest that was taken elsewhere: `mixed` is Σ vᵢ·kᵢ mod 2^128.
+    #[must_use]
+    pub fn from_parts(mixed: u128, flags: Flags) -> Self {
+        Self { mixed, flags }
+    }
+
     /// This digest with what could not be represented.
     #[must_use]
     pub fn with_flags(self, flags: Flags) -> Self {

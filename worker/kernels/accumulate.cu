@@ -1,4 +1,4 @@
-// Gradients as 64-bit integers, and the digest of what was added. CPU reference: src/train/{fixed_point,sum_digest}.rs.
+// Gradients as 64-bit integers, and the digest of what was added. CPU reference: src/train/fixed_point.rs and common/src/sum_digest.rs.
 
 constexpr float FIXED_LIMIT = 2048.0f;              // 2^11: what is larger does not fit
 constexpr double FIXED_SCALE = 1099511627776.0;     // 2^40

@@ -13,6 +13,7 @@
 //! * Ops may be asynchronous; [`Ops::read`] and a returned number wait.
 
 pub mod cpu;
+pub mod cuda;
 mod lora;
 mod types;
 

@@ -5,24 +5,24 @@ use weft_common::recipe::Optimizer;
 use super::{AdamWSettings, UpdateScalars};
 
 /// Everything an update's inner loop multiplies with.
-pub(super) struct Coefficients {
-    pub(super) beta1: f32,
-    pub(super) beta2: f32,
+pub(crate) struct Coefficients {
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
     /// 1 − β1 and 1 − β2: torch takes the difference in f64, bitsandbytes of f32 numbers.
-    pub(super) gain1: f32,
-    pub(super) gain2: f32,
-    pub(super) clip: f32,
-    pub(super) epsilon: f32,
+    pub(crate) gain1: f32,
+    pub(crate) gain2: f32,
+    pub(crate) clip: f32,
+    pub(crate) epsilon: f32,
     /// √(1 − β2^t).
-    pub(super) root_correction2: f32,
+    pub(crate) root_correction2: f32,
     /// lr / (1 − β1^t).
-    pub(super) step_size: f32,
+    pub(crate) step_size: f32,
     /// 1 − lr·wd.
-    pub(super) keep: f32,
+    pub(crate) keep: f32,
 }
 
 impl Coefficients {
-    pub(super) fn new(settings: &AdamWSettings, update: u64, scalars: UpdateScalars) -> Self {
+    pub(crate) fn new(settings: &AdamWSettings, update: u64, scalars: UpdateScalars) -> Self {
         let correction1 = 1.0 - power(settings.beta1, update);
         let correction2 = 1.0 - power(settings.beta2, update);
         let gain = |beta: f64| match settings.kind {

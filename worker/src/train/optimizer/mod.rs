@@ -18,7 +18,7 @@ use weft_common::recipe::{self, TrainingSection};
 pub use blocks::BlockMoments;
 pub use clip::{clip_coefficient, global_norm};
 
-use self::coefficients::Coefficients;
+pub(crate) use coefficients::Coefficients;
 
 /// Tensors with fewer elements keep 32-bit state under an 8-bit optimizer, as in bitsandbytes.
 const MIN_8BIT_ELEMENTS: usize = 4096;

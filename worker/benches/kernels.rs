@@ -1,0 +1,262 @@
+//! The CUDA kernels' rates at Llama-3-8B's sizes, beside the copy rate of the same GPU in the same run:
+//! `cargo bench -p weft-worker --bench kernels`.
+//!
+//! A rate is the bytes that the operation must move, each input read once and each output written once, over the
+//! median time of a launch. Buffers are larger than the GPU's cache, or several are used in turn.
+#![allow(clippy::unwrap_used, reason = "a measurement fails by panicking")]
+
+use cudarc::driver::CudaSlice;
+use cudarc::driver::sys::CUevent_flags;
+use half::bf16;
+use weft_common::recipe::Optimizer;
+use weft_worker::cuda::library::Environment;
+use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache};
+use weft_worker::model::Activation;
+use weft_worker::ops::cuda::{CudaKernels, Halves, MomentKind};
+use weft_worker::ops::{Norm, Rotation, Turn};
+use weft_worker::quant::Nf4Matrix;
+use weft_worker::train::optimizer::AdamWSettings;
+
+const TOKENS: usize = 16_384;
+const HIDDEN: usize = 4096;
+const FFN: usize = 14_336;
+const VOCAB: usize = 128_256;
+const CHUNK: usize = 1024;
+const ADAPTER: usize = 41_943_040;
+const COPY_BYTES: usize = 2 << 30;
+const REPEATS: usize = 20;
+/// Launches that are timed together, so that the time between two does not count as theirs.
+const LAUNCHES: usize = 8;
+
+fn main() {
+    let inventory = Inventory::take(&Environment::of_process());
+    let obstacles = inventory.obstacles();
+    if !obstacles.is_empty() {
+        println!("NOT MEASURED, no GPU: {obstacles:?}");
+        return;
+    }
+    let cache = KernelCache::new(std::env::temp_dir().join("weft-test-kernels"));
+    let compiler = Compiler::new(inventory.nvrtc.unwrap(), cache);
+    let bench = Bench::new(CudaKernels::new(Gpu::open(0, &compiler).unwrap()).unwrap());
+    bench.dequantization();
+    bench.norms();
+    bench.elementwise();
+    bench.cross_entropy();
+    bench.gradients();
+}
+
+struct Bench {
+    gpu: CudaKernels,
+    copy_rate: f64,
+}
+
+impl Bench {
+    fn new(gpu: CudaKernels) -> Self {
+        let mut bench = Self {
+            gpu,
+            copy_rate: 1.0,
+        };
+        let stream = bench.gpu.gpu().stream().clone();
+        let from = stream.clone_htod(&vec![7_u8; COPY_BYTES]).unwrap();
+        let mut to = stream.alloc_zeros::<u8>(COPY_BYTES).unwrap();
+        let ms = bench.median_ms(|_| stream.memcpy_dtod(&from, &mut to).unwrap());
+        bench.copy_rate = 2.0 * COPY_BYTES as f64 / ms / 1e6;
+        println!(
+            "{:<34} {ms:>9.3} ms {:>7.0} GB/s",
+            "copy, 2 GiB", bench.copy_rate
+        );
+        bench
+    }
+
+    fn median_ms(&self, mut work: impl FnMut(usize)) -> f64 {
+        let context = self.gpu.gpu().stream().context().clone();
+        let event = || {
+            context
+                .new_event(Some(CUevent_flags::CU_EVENT_DEFAULT))
+                .unwrap()
+        };
+        (0..3).for_each(&mut work);
+        let mut times: Vec<f32> = (0..REPEATS)
+            .map(|i| {
+                let (start, end) = (event(), event());
+                start.record(self.gpu.gpu().stream()).unwrap();
+                (0..LAUNCHES).for_each(|launch| work(i * LAUNCHES + launch));
+                end.record(self.gpu.gpu().stream()).unwrap();
+                start.elapsed_ms(&end).unwrap() / LAUNCHES as f32
+            })
+            .collect();
+        times.sort_by(f32::total_cmp);
+        f64::from(times[REPEATS / 2])
+    }
+
+    fn report(&self, name: &str, bytes: usize, work: impl FnMut(usize)) {
+        let ms = self.median_ms(work);
+        let rate = bytes as f64 / ms / 1e6;
+        let share = 100.0 * rate / self.copy_rate;
+        println!("{name:<34} {ms:>9.3} ms {rate:>7.0} GB/s {share:>5.1} % of the copy rate");
+    }
+
+    fn halves(&self, len: usize) -> Halves {
+        let values: Vec<bf16> = (0..len as u32)
+            .map(|i| {
+                bf16::from_f32((i.wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 23) as f32 - 1.0)
+            })
+            .collect();
+        self.gpu.gpu().stream().clone_htod(&values).unwrap()
+    }
+
+    fn floats(&self, len: usize) -> CudaSlice<f32> {
+        let values: Vec<f32> = (0..len as u32)
+            .map(|i| (i.wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 27) as f32)
+            .collect();
+        self.gpu.gpu().stream().clone_htod(&values).unwrap()
+    }
+
+    fn dequantization(&self) {
+        for (rows, cols) in [(FFN, HIDDEN), (HIDDEN, HIDDEN), (1024, HIDDEN)] {
+            let block: Vec<f32> = (0..1 << 20)
+                .map(|i| ((i * 37 % 1009) as f32 - 504.0) / 1e4)
+                .collect();
+            let values: Vec<f32> = block.iter().copied().cycle().take(rows * cols).collect();
+            let matrix = Nf4Matrix::quantize(rows, cols, &values);
+            let copies = (400 << 20) / (rows * cols / 2) + 1;
+            let matrices: Vec<_> = (0..copies.min(64))
+                .map(|_| self.gpu.upload_nf4(&matrix).unwrap())
+                .collect();
+            let mut outs: Vec<_> = (0..4).map(|_| self.halves(rows * cols)).collect();
+            let bytes = matrices[0].traffic_bytes();
+            self.report(&format!("nf4_dequantize {rows}x{cols}"), bytes, |i| {
+                let matrix = &matrices[i % matrices.len()];
+                self.gpu
+                    .nf4_dequantize(matrix, cols, &mut outs[i % 4])
+                    .unwrap();
+            });
+        }
+    }
+
+    fn norms(&self) {
+        for tokens in [4096, TOKENS] {
+            let len = tokens * HIDDEN;
+            let (weight, mut rstd) = (self.floats(HIDDEN), self.floats(tokens));
+            let (x, dy, mut y) = (self.halves(len), self.halves(len), self.halves(len));
+            let norm = || Norm {
+                weight: &weight,
+                eps: 1e-5,
+                tokens,
+                width: HIDDEN,
+            };
+            self.report(
+                &format!("rms_norm_forward {tokens}x{HIDDEN}"),
+                4 * len,
+                |_| {
+                    self.gpu
+                        .rms_norm_forward(norm(), &x, (&mut y, HIDDEN), &mut rstd)
+                        .unwrap();
+                },
+            );
+            self.report(
+                &format!("rms_norm_backward {tokens}x{HIDDEN}"),
+                8 * len,
+                |_| {
+                    self.gpu
+                        .rms_norm_backward(norm(), (&x, &rstd), &dy, &mut y)
+                        .unwrap();
+                },
+            );
+        }
+    }
+
+    fn elementwise(&self) {
+        let (mut q, mut k) = (self.halves(TOKENS * 4096), self.halves(TOKENS * 1024));
+        let (cos, sin) = (self.floats(TOKENS * 64), self.floats(TOKENS * 64));
+        let bytes = 4 * TOKENS * 5120 + 8 * TOKENS * 64;
+        self.report("rope 32/8 heads of 128", bytes, |_| {
+            let rotation = Rotation {
+                cos: &cos,
+                sin: &sin,
+                tokens: TOKENS,
+                head_dim: 128,
+                turn: Turn::Forward,
+            };
+            self.gpu.rope(rotation, (32, 8), &mut q, &mut k).unwrap();
+        });
+        let len = TOKENS * FFN;
+        let (mut gate, mut up, mut h) = (self.halves(len), self.halves(len), self.halves(len));
+        self.report(&format!("glu_forward {TOKENS}x{FFN}"), 6 * len, |_| {
+            self.gpu
+                .glu_forward(len, Activation::Silu, (&gate, &up), &mut h)
+                .unwrap();
+        });
+        self.report(&format!("glu_backward {TOKENS}x{FFN}"), 10 * len, |_| {
+            self.gpu
+                .glu_backward(len, Activation::Silu, &h, (&mut gate, &mut up))
+                .unwrap();
+        });
+        let rows: Vec<u32> = (0..TOKENS).map(|i| (i * 7919 % VOCAB) as u32).collect();
+        let rows = self.gpu.upload_rows(&rows, VOCAB).unwrap();
+        let (table, mut out) = (self.halves(VOCAB * HIDDEN), self.halves(TOKENS * HIDDEN));
+        self.report(
+            &format!("gather_rows {TOKENS}x{HIDDEN}"),
+            4 * TOKENS * HIDDEN,
+            |_| {
+                self.gpu
+                    .gather_rows(&rows, (HIDDEN, 1.0), &table, &mut out)
+                    .unwrap();
+            },
+        );
+    }
+
+    fn cross_entropy(&self) {
+        let targets: Vec<u32> = (0..CHUNK).map(|i| (i * 7919 % VOCAB) as u32).collect();
+        let targets = self.gpu.upload_rows(&targets, VOCAB).unwrap();
+        let (mut logits, mut losses) = (self.halves(CHUNK * VOCAB), self.floats(CHUNK));
+        let mut sum = self.gpu.gpu().stream().alloc_zeros(1).unwrap();
+        self.report(
+            &format!("cross_entropy {CHUNK}x{VOCAB}"),
+            4 * CHUNK * VOCAB,
+            |_| {
+                self.gpu
+                    .cross_entropy(&targets, 1e-3, &mut logits, &mut losses, &mut sum)
+                    .unwrap();
+            },
+        );
+    }
+
+    fn gradients(&self) {
+        let grads = self.floats(ADAPTER);
+        let mut sums = self.gpu.new_sums(ADAPTER).unwrap();
+        self.report("accumulate_fixed 41.9 M", 20 * ADAPTER, |_| {
+            self.gpu
+                .accumulate((0, ADAPTER), &grads, &mut sums)
+                .unwrap();
+        });
+        // 448 matrices, as an 8B model has at r = 16; sums are read for the norm and again for the update.
+        let matrix = ADAPTER / 448 / 256 * 256;
+        let len = 448 * matrix;
+        let (mut params, mut rounded) = (self.floats(len), self.halves(len));
+        let mut sums = self.gpu.new_sums(len).unwrap();
+        self.gpu.accumulate((0, len), &grads, &mut sums).unwrap();
+        for (optimizer, kind, bytes) in [
+            (Optimizer::AdamW8bit, MomentKind::Blocks, 16 + 8 + 2 + 4),
+            (Optimizer::AdamW, MomentKind::LikeTorch, 16 + 8 + 2 + 16),
+        ] {
+            let settings = AdamWSettings {
+                kind: optimizer,
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: 0.01,
+            };
+            let mut state = self
+                .gpu
+                .new_adamw(settings, &vec![(matrix, kind); 448])
+                .unwrap();
+            self.report(&format!("clip_and_adamw {kind:?}"), bytes * len, |_| {
+                let scalars = (1e-4, 1.0);
+                self.gpu
+                    .clip_and_adamw(&mut state, scalars, sums.sums(), &mut params, &mut rounded)
+                    .unwrap();
+            });
+        }
+    }
+}

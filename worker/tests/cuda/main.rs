@@ -1,0 +1,11 @@
+//! The CUDA kernels against the CPU backend, on random inputs, into poisoned outputs.
+//!
+//! Needs a GPU; says loudly when there is none. `WEFT_REQUIRE_GPU=1` makes that a failure.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+mod adamw;
+mod elementwise;
+mod exact;
+mod norm;
+mod support;
