@@ -56,10 +56,13 @@ fn newest_source() -> Option<SystemTime> {
     let manifests = crates
         .into_iter()
         .map(|name| root.join(name).join("Cargo.toml"));
-    let protocol = files::listing(&root.join("proto/weft"));
+    let embedded = ["proto/weft", "worker/kernels"];
+    let embedded = embedded
+        .into_iter()
+        .flat_map(|folder| files::listing(&root.join(folder)));
     let all = sources
         .chain(manifests)
-        .chain(protocol)
+        .chain(embedded)
         .chain([root.join("Cargo.lock")]);
     all.filter_map(|path| modified(&path)).max()
 }
