@@ -2,7 +2,7 @@
 //!
 //! Every host is a runtime of its own with its own clock ([`turmoil`]); links lose, delay and hold back what is sent, in
 //! one direction or both, and hosts crash and start again. What stays a stand-in is what has threads of its own, whose
-//! time no seed decides: training threads and their ring are tasks that meet in the [`hub`], checkpoints are numbers
+//! time no seed decides: training threads and their ring are tasks that meet in the `hub`, checkpoints are numbers
 //! there. The ledger is real, and written where the coordinator orders it.
 //!
 //! What tokio's own `select!` chooses between branches that are ready at once is drawn outside the seed; a seed repeats
