@@ -40,8 +40,10 @@ fn stored_ledger(storage: &Path) -> Ledger {
 fn a_coordinator_that_slept_while_another_took_the_job_over_commits_nothing_more() {
     let storage = tempfile::tempdir().unwrap();
     let start = Start::failing("recorded@7:stop");
+    // Slow enough that the storage has a checkpoint by then.
+    let slow = Start::failing("leased:delay-300");
     let mut older = Cluster::start(stored_in(storage.path()), 1, &start);
-    older.join(&Start::plain());
+    older.join(&slow);
     older.coordinator().wait_for("failpoint reached");
     let asleep = Instant::now();
 
