@@ -177,6 +177,7 @@ fn a_run_that_was_stopped_and_resumed_is_clean() {
             "clean: ",
             "6 of 6 planned, committed in 2 terms by 2 memberships",
             "compared with the plan: rows, tokens, supervised tokens",
+            "6 of 6 have the digest that those of their slots add up to",
             "379, each counted exactly once in each of 1 data epoch\n",
             "192 different ones in the 2 steps of data epoch 2, which is not complete; each counted once",
             "compared with 6 lines of metrics.jsonl to the last bit",
@@ -309,6 +310,23 @@ fn a_forged_chain_is_given_away_by_what_lies_beside_it() {
     state.is_found(&[
         &at(line_of(&state, 3)),
         "step 3 starts from another state than",
+    ]);
+
+    let slot = base().copy().forge(4, |commit| {
+        commit["slots"][1]["digest"] = json!("ab".repeat(32));
+    });
+    slot.is_found(&[
+        &at(line_of(&slot, 4)),
+        "slots of step 4 add up to",
+        "5 of 6 have the digest",
+    ]);
+
+    let skipped = base()
+        .copy()
+        .forge(4, |commit| commit["update"] = json!("skip"));
+    skipped.is_found(&[
+        &at(line_of(&skipped, 4)),
+        "step 4 was skipped, but by the digests of its slots its gradient is finite",
     ]);
 
     let rate = base()

@@ -138,6 +138,12 @@ fn figures(audit: &Audit, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         true => ", compared with the plan: rows, tokens, supervised tokens",
         false => ", not compared with the plan",
     })?;
+    write!(
+        f,
+        "\ngradients    {} of {} have the digest that those of their slots add up to",
+        grouped(audit.proven_sums),
+        grouped(audit.steps)
+    )?;
     rows(audit, f)?;
     workers(audit, f)?;
     again(audit, f)?;

@@ -3,6 +3,7 @@
 //! ```text
 //! ledger ──► order: steps without gap, terms and memberships forward, every state once
 //!        ──► coverage: each row once a pass over the data
+//!        ──► sums: the digests of a step's slots add up to that of its gradient
 //!        ──► plan: every slot is the one that recipe and dataset ask for
 //!        ──► witnesses: the metrics and checkpoints that the run left beside it say the same
 //! ```
@@ -17,6 +18,7 @@ mod findings;
 mod order;
 mod plan;
 mod report;
+mod sums;
 mod witnesses;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub fn audit(mut evidence: Evidence<'_>) -> Audit {
     }
     let mut findings = Findings::default();
     order::check(evidence.ledger, &mut findings);
+    let proven_sums = sums::check(evidence.ledger, &mut findings);
     let coverage = Coverage::of(&evidence, &mut findings);
     if let Some(planned) = &evidence.planned {
         plan::check(evidence.ledger, planned, &mut findings);
@@ -45,6 +48,7 @@ pub fn audit(mut evidence: Evidence<'_>) -> Audit {
     witnesses::check_saved(&evidence, &mut findings);
     witnesses::check_adapter(&evidence, &mut findings);
     let mut audit = Audit::new(&evidence, coverage, findings);
+    audit.proven_sums = proven_sums;
     audit.unproven.extend(foreign);
     audit
 }

@@ -22,6 +22,8 @@ pub struct Audit {
     pub planned_steps: Option<u64>,
     /// Steps among the committed ones that changed nothing, because their gradient was not finite.
     pub skipped_steps: u64,
+    /// Committed steps whose gradient has the digest that the digests of its slots add up to.
+    pub proven_sums: u64,
     /// Rows of the dataset, where they are known.
     pub rows: Option<u64>,
     /// The passes over the data, in order; the last may be cut short.
@@ -124,6 +126,7 @@ impl Audit {
             steps: records.len() as u64,
             planned_steps: planner.map(crate::plan::StepPlanner::total_steps),
             skipped_steps: skipped.count() as u64,
+            proven_sums: 0,
             rows: coverage.rows(),
             data_epochs: coverage.epochs,
             slots: slots().count() as u64,

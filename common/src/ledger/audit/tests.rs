@@ -11,6 +11,7 @@ use crate::ledger::LedgerPlace;
 use crate::plan::{LrSchedule, PlanSpec, StepPlanner};
 use crate::recipe::TrainingSection;
 use crate::storage::FileEntry;
+use crate::sum_digest::{Flags, SumDigest};
 
 /// A run of 20 rows in steps of eight: three steps a pass, the last of them short.
 struct Run {
@@ -46,15 +47,17 @@ impl Run {
         let slots = plan.slots.iter().map(|slot| {
             let worker = WorkerId::from_number(u128::from(slot.slot.0 % 2));
             let loss_sum = slot.supervised_tokens as f64 * 2.5;
-            SlotRecord::new(slot, worker, loss_sum, Digest::of(b"slot"))
+            let digest = SumDigest::of(&[i64::from(slot.slot.0) - 7, 3], 0);
+            SlotRecord::new(slot, worker, loss_sum, digest.into())
         });
+        let slots: Vec<SlotRecord> = slots.collect();
         CommitRecord {
             step,
             data_epoch: plan.data_epoch,
             term: Term(term),
             epoch: Epoch(1),
-            slots: slots.collect(),
-            gradient_digest: Digest::of(b"gradient"),
+            gradient_digest: sum_of(&slots).into(),
+            slots,
             state_digest: state(step),
             update: Update::Apply,
             learning_rate: self.schedule.at(step),
@@ -99,6 +102,17 @@ impl Run {
     fn records(&self) -> Vec<CommitRecord> {
         (0..STEPS).map(|step| self.record(1, step)).collect()
     }
+}
+
+/// What the digests of some slots come to.
+fn sum_of(slots: &[SlotRecord]) -> SumDigest {
+    slots.iter().map(|slot| SumDigest::from(slot.digest)).sum()
+}
+
+/// Gives a record's first slot another digest, and the step the sum of all.
+fn recompute(record: &mut CommitRecord, first: SumDigest) {
+    record.slots[0].digest = first.into();
+    record.gradient_digest = sum_of(&record.slots).into();
 }
 
 fn state(step: Step) -> Digest {
@@ -164,6 +178,7 @@ fn a_clean_run_is_told_in_figures() {
         (audit.steps, audit.planned_steps, audit.rows),
         (7, Some(7), Some(20))
     );
+    assert_eq!(audit.proven_sums, 7);
     assert_eq!((audit.terms, audit.membership_epochs), (1, 1));
     assert_eq!((audit.logged_steps, audit.compared_checkpoints), (7, 1));
     let epochs: Vec<_> = audit
@@ -394,6 +409,37 @@ fn an_adapter_that_was_exchanged_is_found() {
 }
 
 #[test]
+fn a_digest_that_does_not_add_up_is_found_whichever_was_changed() {
+    let run = Run::new();
+    let another: Digest = SumDigest::of(&[41], 0).into();
+    let mut slot = run.records();
+    slot[2].slots[1].digest = another;
+    let text = "line 4: the digests of the 3 slots of step 3 add up to";
+    let audit = run.audit(&slot);
+    found(&audit, 1, text);
+    assert_eq!((audit.proven_sums, audit.steps), (6, 7));
+    let mut gradient = run.records();
+    gradient[2].gradient_digest = another;
+    found(&run.audit(&gradient), 1, text);
+}
+
+#[test]
+fn an_update_that_its_sum_does_not_ask_for_is_found() {
+    let run = Run::new();
+    let sick = SumDigest::default().with_flags(Flags {
+        non_finite: 1,
+        overflow: 0,
+    });
+    let mut records = run.records();
+    recompute(&mut records[2], sick);
+    found(&run.audit(&records), 1, "line 4: step 3 was applied, but");
+    records[2].update = Update::Skip;
+    assert!(run.audit(&records).is_clean(), "it had to be skipped");
+    records[4].update = Update::Skip;
+    found(&run.audit(&records), 1, "line 6: step 5 was skipped, but");
+}
+
+#[test]
 fn what_was_computed_again_is_counted_once_and_compared() {
     let run = Run::new();
     let folder = tempfile::tempdir().unwrap();
@@ -405,7 +451,7 @@ fn what_was_computed_again_is_counted_once_and_compared() {
         .take(5)
         .for_each(|record| writer.append(record).unwrap());
     writer.rewind(Step(2)).unwrap();
-    records[3].gradient_digest = Digest::of(b"another sum");
+    recompute(&mut records[3], SumDigest::of(&[41], 0));
     records[4].slots[0].worker = WorkerId::from_number(9);
     records
         .iter()
