@@ -185,7 +185,7 @@ fn view(row: &Row<'_>) -> Result<JobView> {
     })
 }
 
-fn id(row: &Row<'_>, column: usize) -> Result<JobId> {
+pub(super) fn id(row: &Row<'_>, column: usize) -> Result<JobId> {
     let text: String = row.get(column)?;
     text.parse().map_err(|_| unfit(column, text))
 }

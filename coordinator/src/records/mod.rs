@@ -22,6 +22,7 @@ mod rebuild;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod writer;
 
 use std::path::{Path, PathBuf};

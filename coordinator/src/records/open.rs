@@ -53,6 +53,7 @@ pub(super) fn open(state_dir: &Path) -> Result<OpenRecords, RecordsError> {
         files: files.clone(),
         inbox: inbox.clone(),
         advanced,
+        until_trim: 1,
     };
     Ok(OpenRecords {
         writer: Some(writer.start()),

@@ -12,11 +12,13 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::watch;
 use tracing::{info, warn};
+use weft_common::id::JobId;
 
 use super::entry::{Entry, Submitted};
 use super::error::RecordsError;
 use super::files::JobFiles;
 use super::inbox::{Batch, Inbox, Next};
+use super::trim::{KEPT, LOOK_EVERY, trim};
 use super::{history, jobs};
 
 /// How long a disk that takes nothing is left alone.
@@ -30,6 +32,8 @@ pub(super) struct Writer {
     pub(super) files: JobFiles,
     pub(super) inbox: Arc<Inbox>,
     pub(super) advanced: watch::Sender<u64>,
+    /// Entries until the records are next looked at for what is too much.
+    pub(super) until_trim: usize,
 }
 
 impl Writer {
@@ -77,9 +81,36 @@ impl Writer {
         for one in submitted {
             let _ = one.reply.send(Ok(()));
         }
+        self.until_trim = self.until_trim.saturating_sub(batch.entries.len());
         batch.entries.clear();
         self.advanced.send_modify(|written| *written += 1);
-        self.update_files(batch)
+        self.update_files(batch)?;
+        self.trim();
+        Ok(())
+    }
+
+    /// Now and then; where it fails, the next time is soon enough.
+    fn trim(&mut self) {
+        if self.until_trim > 0 {
+            return;
+        }
+        self.until_trim = LOOK_EVERY;
+        match self.forget() {
+            Ok(forgotten) => {
+                for job in forgotten {
+                    // A file that stays brings its job back with the next start, and goes with the next look.
+                    let _ = self.files.remove(&job);
+                }
+            }
+            Err(error) => warn!(%error, "the records grow: nothing old can be taken out"),
+        }
+    }
+
+    fn forget(&mut self) -> rusqlite::Result<Vec<JobId>> {
+        let change = self.database.transaction()?;
+        let forgotten = trim(&change, &KEPT)?;
+        change.commit()?;
+        Ok(forgotten)
     }
 
     fn commit(&mut self, submitted: &[Submitted], batch: &Batch) -> rusqlite::Result<()> {
