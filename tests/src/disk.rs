@@ -38,6 +38,22 @@ impl SmallDisk {
         self.folder.path()
     }
 
+    /// Lets nobody write to it any more. Nobody may be writing to it now.
+    ///
+    /// # Panics
+    /// The system refuses.
+    pub fn make_read_only(&self) {
+        let remounted = Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(self.path())
+            .status()
+            .is_ok_and(|status| status.success());
+        assert!(
+            remounted,
+            "a disk that could be mounted can be mounted anew"
+        );
+    }
+
     /// Writes until nothing fits any more; gives the file that takes the space.
     ///
     /// # Panics

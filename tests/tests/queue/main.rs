@@ -5,4 +5,5 @@ mod daemon;
 mod full_disk;
 mod jobs;
 mod listing;
+mod read_only;
 mod restart;
