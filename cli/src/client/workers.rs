@@ -34,6 +34,7 @@ pub(super) struct WorkerDocument {
     job: Option<String>,
     micro_batches: u64,
     peak_resident_bytes: u64,
+    kept_out: Option<String>,
 }
 
 impl From<&WorkerInfo> for WorkerDocument {
@@ -48,6 +49,7 @@ impl From<&WorkerInfo> for WorkerDocument {
             job: Some(worker.job.clone()).filter(|job| !job.is_empty()),
             micro_batches: worker.slots_computed,
             peak_resident_bytes: worker.peak_resident_bytes,
+            kept_out: Some(worker.kept_out.clone()).filter(|why| !why.is_empty()),
         }
     }
 }
@@ -106,7 +108,10 @@ fn table(workers: &[WorkerInfo]) -> Table<9> {
             memory(worker.memory_bytes),
             memory(worker.peak_resident_bytes),
             grouped(worker.slots_computed),
-            job,
+            match worker.kept_out.as_str() {
+                "" => job,
+                why => format!("none any more: {why}"),
+            },
             labels(&worker.labels.clone().into_iter().collect()),
         ]);
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Membership, Round};
 use crate::id::{Digest, LeaseId, Rank, Step, WorkerId};
@@ -89,8 +90,8 @@ pub struct CheckpointRef {
 pub struct FormEpoch {
     /// The new membership.
     pub membership: Membership,
-    /// Its members; `members[i].rank` is `i`.
-    pub members: Vec<Member>,
+    /// Its members; `members[i].rank` is `i`. Shared, because every member is told of all.
+    pub members: Arc<[Member]>,
     /// The step that it starts with, which the worker's state stands before.
     pub step: Step,
     /// Whether what the worker's accumulator holds of this step counts; otherwise it drops it, with all older grants.

@@ -113,6 +113,8 @@ pub(crate) struct Driver {
     idle: Option<Instant>,
     started: Instant,
     ticks: Interval,
+    /// Where it is time for a tick: messages that are heard before it.
+    before_tick: Option<usize>,
 }
 
 /// The way to a worker.
@@ -163,6 +165,7 @@ impl Driver {
             idle: None,
             started: Instant::now(),
             ticks,
+            before_tick: None,
         };
         (driver, published)
     }
@@ -192,14 +195,25 @@ impl Driver {
         self.jobs.is_empty() || idle.elapsed() >= RESULTS_WITHIN
     }
 
-    /// Time comes first, so that a flood of messages cannot hide a silent worker.
+    /// When time has passed, what had come by then is heard first: a worker is not silent whose words wait here. Nothing
+    /// that comes later is, so that a flood of messages cannot hide a silent worker.
     async fn select(&mut self) -> Message {
-        tokio::select! {
-            biased;
-            _ = self.ticks.tick() => Message::Event(Event::Tick),
-            message = self.inbox.recv() => {
-                message.expect("the driver holds a sender of its own inbox")
+        if self.before_tick.is_none() {
+            tokio::select! {
+                biased;
+                _ = self.ticks.tick() => self.before_tick = Some(self.inbox.len()),
+                message = self.inbox.recv() => {
+                    return message.expect("the driver holds a sender of its own inbox");
+                }
             }
+        }
+        let left = self.before_tick.take().and_then(|left| left.checked_sub(1));
+        match left.and_then(|left| Some((left, self.inbox.try_recv().ok()?))) {
+            Some((left, message)) => {
+                self.before_tick = Some(left);
+                message
+            }
+            None => Message::Event(Event::Tick),
         }
     }
 

@@ -239,7 +239,9 @@ pub struct StepTiming {
     pub compute: Duration,
     /// Longest time that one member reduced.
     pub reduce: Duration,
-    /// Waiting for the ledger's disk; part of `control`.
+    /// From the moment when all slots were in to the commit, less what the slowest member reduced; part of `control`.
+    pub commit: Duration,
+    /// Waiting for the ledger's disk; part of `commit`.
     pub ledger: Duration,
     /// From the grants to the commit, less what the busiest member computed and reduced.
     pub control: Duration,

@@ -61,11 +61,13 @@ impl Applying {
     /// What the members' states are, once all of those that are left have applied and there is one.
     #[must_use]
     pub(super) fn verdict(&self) -> BallotVerdict {
-        let voters = self.ballot.voters().count();
-        if !self.awaited.is_empty() || voters == 0 {
+        if !self.awaited.is_empty() {
             return BallotVerdict::Open;
         }
-        self.ballot.verdict(voters)
+        match self.ballot.voters().count() {
+            0 => BallotVerdict::Open,
+            voters => self.ballot.verdict(voters),
+        }
     }
 
     /// What people are told, now that the state is known.

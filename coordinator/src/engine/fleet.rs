@@ -43,8 +43,35 @@ pub struct WorkerRecord {
     pub heartbeat: Heartbeat,
     /// The job it works for.
     pub job: Option<JobId>,
-    /// Whether it did what an honest, healthy worker cannot.
-    pub expelled: bool,
+    /// Why it is given no job any more: it is about to end, or did what an honest, healthy worker cannot.
+    pub kept_out: Option<String>,
+    /// The job that it came back with the state of, as long as no other one may have it for that.
+    pub kept: Option<Kept>,
+}
+
+/// A worker that is kept for a job, whose state it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The job.
+    pub job: JobId,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// Data that were prepared before are there at once; nobody keeps workers from others for those that were not.
+pub(super) const LONGEST_KEPT: Duration = Duration::from_secs(60);
+
+/// What becomes of a worker that is kept for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The job is over, or has it.
+    No,
+    /// Until the moment that was set when it came.
+    AsAgreed,
+    /// The job cannot have it yet, because its data are being prepared: for a while longer.
+    WhilePrepared,
 }
 
 /// Whether a worker can be talked to.
@@ -92,7 +119,8 @@ impl Fleet {
             last_heard: now,
             heartbeat: Heartbeat::default(),
             job: None,
-            expelled: false,
+            kept_out: None,
+            kept: None,
         };
         self.workers.insert(hello.worker, record);
         Ok(Welcome {
@@ -179,7 +207,42 @@ impl Fleet {
     pub fn assign(&mut self, worker: WorkerId, job: Option<JobId>) {
         if let Some(record) = self.workers.get_mut(&worker) {
             self.freed |= job.is_none();
+            record.kept.take_if(|kept| Some(&kept.job) != job.as_ref());
             record.job = job;
+        }
+    }
+
+    /// Keeps a free worker for a job, whose state it holds.
+    pub fn keep(&mut self, worker: WorkerId, job: JobId, now: Timestamp, within: Duration) {
+        let free = self.workers.get_mut(&worker);
+        if let Some(record) =
+            free.filter(|record| record.job.is_none() && record.kept_out.is_none())
+        {
+            record.kept = Some(Kept {
+                job,
+                since: now,
+                until: now.plus(within),
+            });
+        }
+    }
+
+    /// Workers that are kept for a job, and for which.
+    pub fn kept(&self) -> impl Iterator<Item = (WorkerId, &JobId)> {
+        let kept = self.workers.iter();
+        kept.filter_map(|(worker, record)| Some((*worker, &record.kept.as_ref()?.job)))
+    }
+
+    /// Looks again at the workers that are kept.
+    pub fn look_at_kept(&mut self, now: Timestamp, keep: impl Fn(WorkerId, &JobId) -> Keep) {
+        for (worker, record) in &mut self.workers {
+            record.kept.take_if(|kept| {
+                let until = match keep(*worker, &kept.job) {
+                    Keep::No => return true,
+                    Keep::AsAgreed => kept.until,
+                    Keep::WhilePrepared => kept.since.plus(LONGEST_KEPT),
+                };
+                now >= until
+            });
         }
     }
 
@@ -222,10 +285,11 @@ impl Fleet {
     }
 
     /// Keeps this worker process out of jobs for good.
-    pub fn expel(&mut self, worker: WorkerId) {
+    pub fn expel(&mut self, worker: WorkerId, why: impl Into<String>) {
         if let Some(record) = self.workers.get_mut(&worker) {
-            record.expelled = true;
+            record.kept_out = Some(why.into());
             record.job = None;
+            record.kept = None;
         }
     }
 
@@ -260,17 +324,36 @@ impl Fleet {
     ) -> impl Iterator<Item = (WorkerId, &'a WorkerRecord)> {
         self.attached().filter(move |(_, record)| {
             let barred = record.job.is_none() && self.flapping.is_barred(&record.facts.host, now);
-            !record.expelled && !barred && needs.suits(&record.facts)
+            record.kept_out.is_none() && !barred && needs.suits(&record.facts)
         })
     }
 
-    /// Those of them that no job has.
+    /// Workers that would suit a job with these needs, but are given no job any more.
     #[must_use]
-    pub fn available(&self, needs: &Needs, now: Timestamp) -> Vec<WorkerId> {
-        let free = self
-            .suited(needs, now)
-            .filter(|(_, record)| record.job.is_none());
-        free.map(|(worker, _)| worker).collect()
+    pub fn kept_out(&self, needs: &Needs) -> usize {
+        let out = self.attached();
+        let out = out.filter(|(_, record)| record.kept_out.is_some() && needs.suits(&record.facts));
+        out.count()
+    }
+
+    /// Workers that a job with these needs could be given now: those that are kept for it first.
+    #[must_use]
+    pub fn available(&self, job: &JobId, needs: &Needs, now: Timestamp) -> Vec<WorkerId> {
+        if self.workers.values().all(|record| record.job.is_some()) {
+            return Vec::new();
+        }
+        let free = |record: &WorkerRecord| record.job.is_none();
+        let suited = self.suited(needs, now).filter(|(_, record)| free(record));
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for (worker, record) in suited {
+            match &record.kept {
+                None => others.push(worker),
+                Some(kept) if &kept.job == job => own.push(worker),
+                Some(_) => {}
+            }
+        }
+        own.append(&mut others);
+        own
     }
 
     /// Whether nobody is left.

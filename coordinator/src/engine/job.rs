@@ -93,8 +93,8 @@ pub enum JobEvent {
     DataFailed(String),
     /// A worker can be talked to; it may come back with what it holds of this job.
     WorkerCame(WorkerId, Option<Box<Holding>>),
-    /// A worker is gone.
-    WorkerGone(Loss),
+    /// Workers are gone, all at once.
+    WorkersGone(Vec<Loss>),
     /// A worker said something.
     Reported(WorkerId, wire::Event),
     /// A commit record is on disk.
@@ -200,7 +200,7 @@ fn queued(terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobState {
         | JobEvent::DataPrepared(..)
         | JobEvent::DataFailed(_)
         | JobEvent::WorkerCame(..)
-        | JobEvent::WorkerGone(_)
+        | JobEvent::WorkersGone(_)
         | JobEvent::LedgerDurable(_)
         | JobEvent::LedgerFailed(..)
         | JobEvent::ScaleRequested(_)
@@ -234,7 +234,7 @@ fn preparing(
         JobEvent::Admitted
         | JobEvent::Allotted(_)
         | JobEvent::WorkerCame(..)
-        | JobEvent::WorkerGone(_)
+        | JobEvent::WorkersGone(_)
         | JobEvent::LedgerDurable(_)
         | JobEvent::ScaleRequested(_)
         | JobEvent::Tick => {}
@@ -250,7 +250,7 @@ fn ended(outcome: JobOutcome, event: JobEvent, cx: &mut Context<'_>) -> JobState
         | JobEvent::DataPrepared(..)
         | JobEvent::DataFailed(_)
         | JobEvent::WorkerCame(..)
-        | JobEvent::WorkerGone(_)
+        | JobEvent::WorkersGone(_)
         | JobEvent::LedgerDurable(_)
         | JobEvent::LedgerFailed(..)
         | JobEvent::CancelRequested

@@ -141,27 +141,18 @@ impl LeaseBook {
         if !self.pool.is_empty() || self.holds(asker.worker) {
             return None;
         }
-        let copies = |slot: SlotId| self.grants.all().filter(|(_, g)| g.slot == slot).count();
-        let slot = self
-            .staged()
-            .take_while(|grant| asker.now.since(grant.since) >= patience)
-            .find(|grant| copies(grant.slot) == 1)?
-            .slot;
+        let oldest = self.grants.oldest_uncopied()?;
+        let due = asker.now.since(oldest.since) >= patience;
+        let slot = due.then_some(oldest.slot)?;
         Some(self.enter(slot, asker, true, ids))
     }
 
-    /// Whether a worker without work could be given some: a slot is free, or a staged one has been out for so long.
+    /// Whether a worker without work could be given some: a slot is free, or a staged one that nobody else computes has been
+    /// out for so long.
     #[must_use]
     pub fn has_work(&self, patience: Duration, now: Timestamp) -> bool {
-        let oldest = self.staged().next();
+        let oldest = self.grants.oldest_uncopied();
         !self.pool.is_empty() || oldest.is_some_and(|grant| now.since(grant.since) >= patience)
-    }
-
-    /// Staged slots, those that have been out longest first.
-    fn staged(&self) -> impl Iterator<Item = &Grant> {
-        // Leases are numbered in the order in which they are granted.
-        let all = self.grants.all().map(|(_, grant)| grant);
-        all.filter(|grant| grant.staged)
     }
 
     fn enter(
@@ -195,7 +186,7 @@ impl LeaseBook {
         let grant = self.check(worker, done)?;
         self.grants.remove(done.lease);
         self.insert(worker, done.slot, done.outcome);
-        let copies = self.grants.all().filter(|(_, g)| g.slot == done.slot);
+        let copies = self.grants.of_slot(done.slot);
         let overtaken: Vec<_> = copies.map(|(lease, g)| (g.worker, lease)).collect();
         for (_, lease) in &overtaken {
             self.grants.remove(*lease);
@@ -258,7 +249,7 @@ impl LeaseBook {
         let freed = self.grants.take_of(worker).into_iter();
         let mut freed: Vec<SlotId> = freed.map(|grant| grant.slot).collect();
         // A copy that another worker computes keeps the slot out of the pool.
-        freed.retain(|slot| self.grants.all().all(|(_, grant)| grant.slot != *slot));
+        freed.retain(|slot| self.grants.of_slot(*slot).next().is_none());
         let own = self.accepted.values().filter(|by| by.worker == worker);
         freed.extend(own.map(|by| by.slot));
         self.accepted.retain(|_, by| by.worker != worker);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use weft_common::id::{Rank, WorkerId};
 use weft_common::wire::{EngineInfo, Member, Membership, RejectReason};
@@ -96,7 +97,7 @@ impl Members {
 
     /// The members as they are told to each other.
     #[must_use]
-    pub fn introductions(&self) -> Vec<Member> {
+    pub fn introductions(&self) -> Arc<[Member]> {
         let introduce = |(rank, member): (u32, &MemberRecord)| Member {
             worker: member.name.worker,
             rank: Rank(rank),

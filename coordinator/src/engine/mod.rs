@@ -27,6 +27,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weft_common::id::{JobId, Term, WorkerId};
@@ -45,6 +46,7 @@ pub use terms::{CommittedSum, Continued, JobTerms, Limits, Needs, OnNonFinite};
 
 use context::Context;
 use fleet::Fleet;
+use invariants::Checks;
 use job::{JobEvent, Loss};
 use jobs::Jobs;
 use lease::LeaseIds;
@@ -61,6 +63,7 @@ pub struct Engine {
     closing: Option<Closing>,
     /// When workers were last given out.
     placed: Timestamp,
+    checks: Checks,
 }
 
 /// Even where nothing happens: hosts that were kept out for a while may come in again.
@@ -86,6 +89,7 @@ impl Engine {
             lease_ids: LeaseIds::default(),
             closing: None,
             placed: Timestamp::ZERO,
+            checks: Checks::default(),
         }
     }
 
@@ -111,7 +115,11 @@ impl Engine {
             self.place(now, &mut out);
         }
         self.close(now, &mut out);
-        debug_assert_eq!(invariants::violations(self), Vec::<String>::new());
+        if cfg!(debug_assertions) {
+            let mut checks = self.checks;
+            assert_eq!(checks.after_event(self), Vec::<String>::new());
+            self.checks = checks;
+        }
         out
     }
 
@@ -152,7 +160,7 @@ impl Engine {
                 cause,
             } => {
                 if self.fleet.is_current(worker, session) {
-                    self.lose(worker, LossCause::SessionLost(cause), now, out);
+                    self.lose([(worker, LossCause::SessionLost(cause))], now, out);
                 }
             }
             Event::Reported {
@@ -172,7 +180,7 @@ impl Engine {
             Some(SubmitRefusal::Busy {
                 active: terms.id.clone(),
             })
-        } else if self.jobs.open().count() >= self.limits.max_jobs {
+        } else if self.jobs.open_count() >= self.limits.max_jobs {
             Some(SubmitRefusal::Full {
                 limit: self.limits.max_jobs,
             })
@@ -194,7 +202,7 @@ impl Engine {
     ) {
         if self.fleet.replaces(&hello) {
             let cause = LossCause::SessionLost("it opened a new session".to_owned());
-            self.lose(hello.worker, cause, now, out);
+            self.lose([(hello.worker, cause)], now, out);
         }
         let answer = match self.closing {
             Some(_) => Err(Refusal::ShuttingDown),
@@ -227,6 +235,11 @@ impl Engine {
         if let Some(holding) = holding {
             let job = holding.membership.job.clone();
             self.tell_job(&job, JobEvent::WorkerCame(worker, Some(holding)), now, out);
+            // A job that cannot take it in yet finds it where it is, unless another one has it load its own meanwhile.
+            if self.jobs.is_open(&job) {
+                let within = self.limits.reattach_within;
+                self.fleet.keep(worker, job, now, within);
+            }
         }
     }
 
@@ -263,7 +276,7 @@ impl Engine {
                 self.tell_job(&job, JobEvent::Reported(worker, leave), now, out);
             }
             None => {
-                self.fleet.expel(worker);
+                self.fleet.expel(worker, &reason);
                 let command = Command::Shutdown { reason };
                 out.push(Action::Send {
                     to: worker,
@@ -273,34 +286,46 @@ impl Engine {
         }
     }
 
-    fn lose(&mut self, worker: WorkerId, cause: LossCause, now: Timestamp, out: &mut Vec<Action>) {
-        let Some(record) = self.fleet.remove(worker) else {
-            return;
-        };
-        self.fleet.struck(&record, now);
-        let name = record.name(worker, None);
-        out.push(Action::Hangup(worker));
-        out.push(Action::Notify {
-            job: None,
-            notice: Notice::WorkerGone {
-                worker: name.clone(),
-                cause: cause.to_string(),
-            },
-        });
-        let loss = Loss {
-            worker,
-            name,
-            cause,
-        };
-        if let Some(job) = record.job {
-            self.tell_job(&job, JobEvent::WorkerGone(loss), now, out);
+    /// Forgets workers that are gone. Each job is told once of all that it loses, so that it forms one membership without
+    /// them.
+    fn lose(
+        &mut self,
+        gone: impl IntoIterator<Item = (WorkerId, LossCause)>,
+        now: Timestamp,
+        out: &mut Vec<Action>,
+    ) {
+        let mut losses: BTreeMap<JobId, Vec<Loss>> = BTreeMap::new();
+        for (worker, cause) in gone {
+            let Some(record) = self.fleet.remove(worker) else {
+                continue;
+            };
+            self.fleet.struck(&record, now);
+            let name = record.name(worker, None);
+            out.push(Action::Hangup(worker));
+            out.push(Action::Notify {
+                job: None,
+                notice: Notice::WorkerGone {
+                    worker: name.clone(),
+                    cause: cause.to_string(),
+                },
+            });
+            if let Some(job) = record.job {
+                let loss = Loss {
+                    worker,
+                    name,
+                    cause,
+                };
+                losses.entry(job).or_default().push(loss);
+            }
+        }
+        for (job, losses) in losses {
+            self.tell_job(&job, JobEvent::WorkersGone(losses), now, out);
         }
     }
 
     fn tick(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        for (worker, cause) in self.fleet.silent(&self.limits, now) {
-            self.lose(worker, cause, now, out);
-        }
+        let silent = self.fleet.silent(&self.limits, now);
+        self.lose(silent, now, out);
         self.tell_admitted(&JobEvent::Tick, now, out);
     }
 
@@ -369,7 +394,9 @@ impl Engine {
     }
 
     fn tell_admitted(&mut self, event: &JobEvent, now: Timestamp, out: &mut Vec<Action>) {
-        for job in self.jobs.admitted() {
+        let admitted = self.jobs.admitted();
+        let admitted: Vec<JobId> = admitted.map(|job| job.terms.id.clone()).collect();
+        for job in admitted {
             self.tell_job(&job, event.clone(), now, out);
         }
     }

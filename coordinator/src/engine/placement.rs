@@ -8,6 +8,7 @@
 //! they grow again when it ends. A job prefers the workers that it has.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weft_common::id::WorkerId;
 
@@ -18,20 +19,31 @@ pub(super) struct Demand {
     pub(super) min: usize,
     /// More are of no use to it.
     pub(super) wanted: usize,
-    /// Workers that suit it.
-    pub(super) suited: BTreeSet<WorkerId>,
+    /// Workers that suit it; jobs with the same needs share them.
+    pub(super) suited: Arc<BTreeSet<WorkerId>>,
     /// Those of them that it has.
     pub(super) has: BTreeSet<WorkerId>,
+    /// Those of them that are kept for it.
+    pub(super) kept: BTreeSet<WorkerId>,
+}
+
+/// The workers there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Pool {
+    /// How many.
+    pub(super) size: usize,
+    /// Those of them that nobody is given but whom they are kept for.
+    pub(super) kept: BTreeSet<WorkerId>,
 }
 
 /// Of how many workers each of these jobs, which stand in order, gets. Post-condition: no worker is counted twice, and a
 /// job gets none or at least its minimum.
-pub(super) fn place(demands: &[Demand]) -> Vec<usize> {
+pub(super) fn place(demands: &[Demand], pool: &Pool) -> Vec<usize> {
     let mut taken = BTreeSet::new();
     let mut given: Vec<usize> = Vec::with_capacity(demands.len());
     for demand in demands {
         let min = demand.min.max(1);
-        let found = pick(demand, min, &taken);
+        let found = pick(demand, min, pool, &taken);
         let enough = found.len() == min;
         if enough {
             taken.extend(found);
@@ -40,7 +52,8 @@ pub(super) fn place(demands: &[Demand]) -> Vec<usize> {
     }
     for (demand, given) in demands.iter().zip(&mut given) {
         if *given > 0 {
-            let more = pick(demand, demand.wanted.saturating_sub(*given), &taken);
+            let more = demand.wanted.saturating_sub(*given);
+            let more = pick(demand, more, pool, &taken);
             *given += more.len();
             taken.extend(more);
         }
@@ -48,12 +61,18 @@ pub(super) fn place(demands: &[Demand]) -> Vec<usize> {
     given
 }
 
-/// As many workers that suit a job and are not taken, those that it has first.
-fn pick(demand: &Demand, count: usize, taken: &BTreeSet<WorkerId>) -> Vec<WorkerId> {
-    let own = demand.has.iter();
-    let others = demand.suited.difference(&demand.has);
-    let free = own.chain(others).filter(|worker| !taken.contains(worker));
-    free.take(count).copied().collect()
+/// As many workers that suit a job and are not taken: those that it has first, then those that are kept for it.
+fn pick(demand: &Demand, count: usize, pool: &Pool, taken: &BTreeSet<WorkerId>) -> Vec<WorkerId> {
+    // Hundreds of jobs may stand behind those that got all.
+    if taken.len() >= pool.size {
+        return Vec::new();
+    }
+    let own = demand.has.iter().chain(demand.kept.difference(&demand.has));
+    let own = own.filter(|worker| !taken.contains(worker));
+    let others = demand.suited.difference(taken);
+    let others =
+        others.filter(|worker| !demand.has.contains(worker) && !pool.kept.contains(worker));
+    own.chain(others).take(count).copied().collect()
 }
 
 #[cfg(test)]
@@ -66,9 +85,25 @@ mod tests {
         Demand {
             min,
             wanted,
-            suited: suited.map(WorkerId::from_number).collect(),
+            suited: Arc::new(suited.map(WorkerId::from_number).collect()),
             has: BTreeSet::new(),
+            kept: BTreeSet::new(),
         }
+    }
+
+    fn place(demands: &[Demand]) -> Vec<usize> {
+        placed(demands, &[])
+    }
+
+    /// With these workers kept for the last job.
+    fn placed(demands: &[Demand], kept: &[u128]) -> Vec<usize> {
+        let mut demands = demands.to_vec();
+        let kept = kept.iter().copied().map(WorkerId::from_number);
+        let kept: BTreeSet<WorkerId> = kept.collect();
+        if let Some(last) = demands.last_mut() {
+            last.kept = kept.clone();
+        }
+        super::place(&demands, &Pool { size: 12, kept })
     }
 
     #[test]
@@ -89,6 +124,14 @@ mod tests {
     #[test]
     fn only_workers_that_suit_are_counted() {
         assert_eq!(place(&[demand(1, 4, 2..4), demand(1, 4, 0..4)]), [2, 2]);
+    }
+
+    #[test]
+    fn workers_that_are_kept_for_a_job_are_given_to_no_other_though_it_comes_first() {
+        let jobs = [demand(2, 4, 0..4), demand(1, 4, 0..4)];
+        assert_eq!(placed(&jobs, &[]), [3, 1]);
+        assert_eq!(placed(&jobs, &[0, 2]), [2, 2]);
+        assert_eq!(placed(&jobs, &[0, 1, 2]), [0, 4], "too few are left");
     }
 
     proptest! {

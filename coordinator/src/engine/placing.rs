@@ -1,19 +1,31 @@
 //! Which job may have how many workers: looked at whenever that may have changed.
 
-use weft_common::id::JobId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weft_common::id::{JobId, WorkerId};
 use weft_common::time::Timestamp;
 use weft_common::wire;
 
 use super::Engine;
 use super::action::{Action, Notice};
 use super::event::Event;
-use super::fleet::WorkerRecord;
+use super::fleet::Keep;
 use super::job::{Allotment, Job, JobEvent, JobState};
-use super::placement::{Demand, place};
+use super::placement::{Demand, Pool, place};
+use super::terms::Needs;
 
 impl Engine {
     /// Admits jobs, and tells each how many workers it may have.
     pub(super) fn place(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        let jobs = &self.jobs;
+        let keep = |worker, job: &JobId| match jobs.get(job).map(|job| &job.state) {
+            None | Some(JobState::Ended(_)) => Keep::No,
+            Some(JobState::Active(run)) if run.is_live(worker) => Keep::No,
+            Some(JobState::Active(_) | JobState::Queued) => Keep::AsAgreed,
+            Some(JobState::Preparing) => Keep::WhilePrepared,
+        };
+        self.fleet.look_at_kept(now, keep);
         let allotted = self.allot(now);
         let first = allotted.first().map(|(job, ..)| job.clone());
         for (job, allotment, granted) in allotted {
@@ -23,6 +35,8 @@ impl Engine {
             let waits = matches!(known.state, JobState::Queued);
             if waits && (granted || Some(&job) == first.as_ref()) {
                 self.tell_job(&job, JobEvent::Admitted, now, out);
+            } else if waits && known.allotment == allotment {
+                continue;
             }
             self.tell_job(&job, JobEvent::Allotted(allotment), now, out);
         }
@@ -31,8 +45,12 @@ impl Engine {
     /// What each open job may have, in order, and whether that is enough for it to run.
     fn allot(&self, now: Timestamp) -> Vec<(JobId, Allotment, bool)> {
         let jobs: Vec<&Job> = self.jobs.open().take(self.limits.placed_jobs).collect();
-        let demands: Vec<Demand> = jobs.iter().map(|job| self.demand(job, now)).collect();
-        let given = place(&demands);
+        let demands = self.demands(&jobs, now);
+        let pool = Pool {
+            size: self.fleet.attached().count(),
+            kept: self.fleet.kept().map(|(worker, _)| worker).collect(),
+        };
+        let given = place(&demands, &pool);
         // Alone, or where there is enough for all, a job may have what it wants as soon as it comes.
         let short = demands
             .iter()
@@ -52,20 +70,43 @@ impl Engine {
         .collect()
     }
 
-    fn demand(&self, job: &Job, now: Timestamp) -> Demand {
-        let terms = &job.terms;
-        let own = |record: &WorkerRecord| record.job.as_ref() == Some(&terms.id);
-        let suited: Vec<_> = self.fleet.suited(&terms.needs, now).collect();
-        Demand {
-            min: terms.min_workers as usize,
-            wanted: terms.workers as usize,
-            has: suited
-                .iter()
-                .filter(|(_, record)| own(record))
-                .map(|(worker, _)| *worker)
-                .collect(),
-            suited: suited.iter().map(|(worker, _)| *worker).collect(),
+    fn demands(&self, jobs: &[&Job], now: Timestamp) -> Vec<Demand> {
+        let mut has: BTreeMap<&JobId, BTreeSet<WorkerId>> = BTreeMap::new();
+        for (worker, record) in self.fleet.attached() {
+            if let Some(job) = &record.job {
+                has.entry(job).or_default().insert(worker);
+            }
         }
+        let mut kept: BTreeMap<&JobId, BTreeSet<WorkerId>> = BTreeMap::new();
+        for (worker, job) in self.fleet.kept() {
+            kept.entry(job).or_default().insert(worker);
+        }
+        let mut suited: Vec<(&Needs, Arc<BTreeSet<WorkerId>>)> = Vec::new();
+        let each = jobs.iter().map(|job| {
+            let terms = &job.terms;
+            let same = suited.iter().find(|(needs, _)| *needs == &terms.needs);
+            let own = same.map(|(_, suited)| suited.clone()).unwrap_or_else(|| {
+                let found = self.fleet.suited(&terms.needs, now);
+                let found = Arc::new(found.map(|(worker, _)| worker).collect());
+                suited.push((&terms.needs, Arc::clone(&found)));
+                found
+            });
+            let of_it = |workers: &BTreeMap<&JobId, BTreeSet<WorkerId>>| {
+                let workers = workers.get(&terms.id).into_iter().flatten();
+                workers
+                    .filter(|worker| own.contains(worker))
+                    .copied()
+                    .collect()
+            };
+            Demand {
+                min: terms.min_workers as usize,
+                wanted: terms.workers as usize,
+                has: of_it(&has),
+                kept: of_it(&kept),
+                suited: own,
+            }
+        });
+        each.collect()
     }
 }
 

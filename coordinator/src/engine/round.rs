@@ -25,6 +25,8 @@ pub struct StepRound {
     pub phase: Phase,
     /// When it began.
     pub started: Timestamp,
+    /// When all slots were in, the last time.
+    pub sealed: Timestamp,
     /// What each worker spent computing, by its own account.
     pub computing: BTreeMap<WorkerId, Duration>,
     /// What each member spent reducing.
@@ -62,6 +64,7 @@ impl StepRound {
             book: LeaseBook::new(plan.clone()),
             plan,
             started: now,
+            sealed: now,
             computing: BTreeMap::new(),
             reducing: BTreeMap::new(),
         }
@@ -91,7 +94,8 @@ impl StepRound {
     }
 
     /// Everything is accepted: members sum.
-    pub(super) fn seal(&mut self) {
+    pub(super) fn seal(&mut self, now: Timestamp) {
+        self.sealed = now;
         self.phase = Phase::Reducing {
             sums: Sums::default(),
         };
@@ -121,10 +125,12 @@ impl StepRound {
             .map(|(worker, reducing)| self.computing.get_key_value(worker).map_or(*reducing, busy));
         let busiest = all.max().unwrap_or_default();
         let total = now.since(self.started);
+        let reduce = self.reducing.values().max().copied().unwrap_or_default();
         StepTiming {
             total,
             compute: self.computing.values().max().copied().unwrap_or_default(),
-            reduce: self.reducing.values().max().copied().unwrap_or_default(),
+            reduce,
+            commit: now.since(self.sealed).saturating_sub(reduce),
             ledger: now.since(ledger_since),
             control: total.saturating_sub(busiest),
         }

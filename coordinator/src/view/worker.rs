@@ -21,6 +21,8 @@ pub struct WorkerView {
     pub job: Option<JobId>,
     /// Its last sign of life.
     pub heartbeat: Heartbeat,
+    /// Why it is given no job until it is started again.
+    pub kept_out: Option<String>,
 }
 
 impl WorkerView {
@@ -31,6 +33,7 @@ impl WorkerView {
             ip: record.ip,
             job: record.job.clone(),
             heartbeat: record.heartbeat,
+            kept_out: record.kept_out.clone(),
         }
     }
 }
@@ -47,6 +50,7 @@ impl From<WorkerView> for v1::WorkerInfo {
             job: view.job.map(|job| job.to_string()).unwrap_or_default(),
             slots_computed: view.heartbeat.slots_computed,
             peak_resident_bytes: view.heartbeat.peak_resident_bytes,
+            kept_out: view.kept_out.unwrap_or_default(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The control plane at its design size: 512 worker sessions over real gRPC, with computing stubbed out.
 //!
-//! `cargo bench -p weft-tests --bench sessions` runs the coordinator in this process and all sessions in another one, so
-//! that the memory told is the coordinator's. `-- WORKERS STEPS` asks for other numbers.
+//! `cargo bench --workspace --bench sessions` runs the coordinator in this process and all sessions in another one, so
+//! that memory and processor time told are the coordinator's. Both share the machine's processors: where these are busy, the
+//! times of a step are those of coordinator and workers together. `-- WORKERS STEPS SLOTS` asks for other numbers: SLOTS
+//! is the number of micro-batches a worker computes in each step.
 #![allow(
     clippy::unwrap_used,
     reason = "a measurement that cannot be set up fails"
@@ -65,10 +67,11 @@ async fn main() {
     let numbers: Vec<u32> = numbers.collect();
     let workers = numbers.first().copied().unwrap_or(512);
     let steps = numbers.get(1).copied().unwrap_or(200);
-    measure(workers, u64::from(steps)).await;
+    let slots = numbers.get(2).copied().unwrap_or(1);
+    measure(workers, u64::from(steps), slots).await;
 }
 
-async fn measure(workers: u32, steps: u64) {
+async fn measure(workers: u32, steps: u64, slots: u32) {
     let dir = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::bind(CoordinatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -76,7 +79,7 @@ async fn measure(workers: u32, steps: u64) {
         after: Term(0),
         data: Arc::new(Rows {
             dir: dir.path().to_owned(),
-            number: workers as usize * 4,
+            number: (workers * slots) as usize * 4,
         }),
         queue: None,
         limits: Limits::default(),
@@ -87,7 +90,7 @@ async fn measure(workers: u32, steps: u64) {
     let spec = JobSpec {
         id: JobId::generate(),
         name: String::new(),
-        recipe: recipe(workers, steps),
+        recipe: recipe(workers * slots, steps),
         workers,
         priority: 0,
         gang: None,
@@ -100,19 +103,59 @@ async fn measure(workers: u32, steps: u64) {
     };
     let (_, mut notices) = coordinator.handle.submit(spec).await.unwrap();
     let mut reports = Vec::new();
+    let mut before = None;
     let outcome = loop {
         match notices.next().await.unwrap() {
-            Notice::StepCommitted(report) => reports.push(report),
+            Notice::StepCommitted(report) => {
+                reports.push(report);
+                if reports.len() == WARM_UP {
+                    before = Some(Spent::by(&sessions));
+                }
+            }
             Notice::Ended(outcome) => break outcome,
             Notice::MemberLost(incident) => println!("{incident}"),
             _ => {}
         }
     };
+    let spent = Spent::by(&sessions).since(before.unwrap_or_default());
     let memory = resident_bytes();
     coordinator.shutdown("measured").await;
     sessions.wait().unwrap();
     assert!(matches!(outcome, JobOutcome::Succeeded { .. }), "{outcome}");
-    tell(workers, &reports, memory);
+    tell(workers, &reports, &spent, memory);
+}
+
+/// What processors did, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    coordinator: f64,
+    workers: f64,
+}
+
+impl Spent {
+    fn by(workers: &Child) -> Self {
+        Self {
+            coordinator: processor_seconds("self"),
+            workers: processor_seconds(&workers.id().to_string()),
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            coordinator: self.coordinator - before.coordinator,
+            workers: self.workers - before.workers,
+        }
+    }
+}
+
+/// What all processors have done for a process, for itself and within the system.
+fn processor_seconds(process: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name, in parentheses, may hold anything.
+    let (_, after) = text.rsplit_once(')').unwrap();
+    let field = |at: usize| after.split_whitespace().nth(at).unwrap().parse::<f64>();
+    // Linux counts in hundredths.
+    (field(11).unwrap() + field(12).unwrap()) / 100.0
 }
 
 fn spawn_sessions(url: &str, workers: u32) -> Child {
@@ -121,12 +164,12 @@ fn spawn_sessions(url: &str, workers: u32) -> Child {
     command.spawn().unwrap()
 }
 
-/// As many micro-batches of one row a step as there are workers.
-fn recipe(workers: u32, steps: u64) -> Recipe {
+/// So many micro-batches of one row a step.
+fn recipe(slots: u32, steps: u64) -> Recipe {
     let text = format!(
         r#"{{"model": {{"base_model": "/fake", "max_seq_length": 32}},
              "datasets": [{{"path": "/fake.jsonl"}}],
-             "training": {{"per_device_train_batch_size": 1, "gradient_accumulation_steps": {workers},
+             "training": {{"per_device_train_batch_size": 1, "gradient_accumulation_steps": {slots},
                            "max_steps": {steps}, "save_steps": 0}}}}"#
     );
     Recipe::parse(&text, Format::Json).unwrap()
@@ -140,7 +183,7 @@ fn resident_bytes() -> u64 {
     kib.parse::<u64>().unwrap() * 1024
 }
 
-fn tell(workers: u32, reports: &[StepReport], memory: u64) {
+fn tell(workers: u32, reports: &[StepReport], spent: &Spent, memory: u64) {
     let counted = &reports[WARM_UP.min(reports.len().saturating_sub(1))..];
     println!("{workers} sessions, {} steps", counted.len());
     let line = |name: &str, of: &dyn Fn(&StepReport) -> Duration| {
@@ -157,7 +200,16 @@ fn tell(workers: u32, reports: &[StepReport], memory: u64) {
     line("whole step (lease, report, seal, reduce, commit)", &|r| {
         r.timing.total
     });
-    line("ledger", &|r| r.timing.ledger);
+    line("commit round (all micro-batches in, to the commit)", &|r| {
+        r.timing.commit
+    });
+    line("ledger, part of both", &|r| r.timing.ledger);
+    let each = |seconds: f64| seconds * 1e3 / counted.len().max(1) as f64;
+    println!(
+        "processor time a step: coordinator {:.1} ms, all workers {:.1} ms",
+        each(spent.coordinator),
+        each(spent.workers)
+    );
     println!(
         "resident memory of the coordinator: {:.0} MB",
         memory as f64 / 1e6

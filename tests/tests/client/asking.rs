@@ -98,6 +98,7 @@ fn the_names_in_json_are_those_that_are_promised() {
         "job": RUNNING,
         "micro_batches": 12_345,
         "peak_resident_bytes": 1_610_612_736,
+        "kept_out": null,
     });
     assert_eq!(workers["workers"][0], worker);
 }
@@ -149,6 +150,7 @@ output      /data/second";
         "workers": 2,
         "workers_suitable": 0,
         "workers_free": 0,
+        "workers_kept_out": [],
     });
     assert_eq!(*queue, expected);
 }

@@ -121,6 +121,7 @@ pub(crate) fn worker(id: &str, host: &str, job: &str) -> WorkerInfo {
         job: job.to_owned(),
         slots_computed: 12_345,
         peak_resident_bytes: 3 << 29,
+        kept_out: String::new(),
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Queue {
     workers_suitable: usize,
     /// Those of the suitable ones that work for no job.
     workers_free: usize,
+    /// Those that are given no job any more, each with its reason.
+    workers_kept_out: Vec<String>,
     #[serde(skip)]
     needs: Needs,
 }
@@ -55,7 +57,10 @@ impl Needs {
 
     fn suit(&self, worker: &WorkerInfo) -> bool {
         let mut labels = self.labels.iter();
-        worker.memory_bytes >= self.memory_bytes
+        // One that does not tell its memory suits every job.
+        let memory = worker.memory_bytes == 0 || worker.memory_bytes >= self.memory_bytes;
+        memory
+            && worker.kept_out.is_empty()
             && labels.all(|(key, value)| worker.labels.get(key) == Some(value))
     }
 
@@ -99,6 +104,11 @@ impl Queue {
             workers: workers.len(),
             workers_suitable: suitable().count(),
             workers_free: suitable().filter(|worker| worker.job.is_empty()).count(),
+            workers_kept_out: workers
+                .iter()
+                .filter(|worker| !worker.kept_out.is_empty())
+                .map(|worker| format!("{} ({})", worker.host, worker.kept_out))
+                .collect(),
             needs,
         }
     }
@@ -123,6 +133,7 @@ impl Queue {
             )),
         }
         words.push(self.about_workers(url));
+        words.extend(self.about_those_kept_out());
         words
     }
 
@@ -144,6 +155,20 @@ impl Queue {
             words.push_str(&format!("; it needs {needed}: {start}"));
         }
         words
+    }
+}
+
+impl Queue {
+    fn about_those_kept_out(&self) -> Option<String> {
+        let all = &self.workers_kept_out;
+        let more = all.len().saturating_sub(NAMED);
+        let named = all.iter().take(NAMED).map(String::as_str);
+        let named = named.collect::<Vec<_>>().join(", ");
+        let of_all = match more {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        };
+        (!all.is_empty()).then(|| format!("given no job until started again: {of_all}"))
     }
 }
 
@@ -215,6 +240,26 @@ mod tests {
         assert_eq!(
             words[1],
             "no worker is there; it needs 2 workers: start more with `weft worker --coordinator http://here:1`"
+        );
+    }
+
+    #[test]
+    fn workers_that_are_given_no_job_are_named_with_their_reason() {
+        let liar = WorkerInfo {
+            host: "node-7".to_owned(),
+            kept_out: "its sum is wrong".to_owned(),
+            ..worker(0, "h200", "")
+        };
+        let mine = job("mine", 0);
+        let workers = [liar, worker(0, "h200", "mine")];
+        let queue = Queue::of(&mine, std::slice::from_ref(&mine), &workers);
+        assert_eq!(
+            queue.words("http://here:1"),
+            [
+                "2 workers are there, 0 of them free; it needs 2 workers: start more with `weft worker --coordinator \
+                 http://here:1`",
+                "given no job until started again: node-7 (its sum is wrong)"
+            ]
         );
     }
 

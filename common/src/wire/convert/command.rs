@@ -122,14 +122,14 @@ fn dataset_file(from: v1::DatasetFile) -> Result<DatasetFile, WireError> {
 
 impl From<FormEpoch> for v1::FormEpoch {
     fn from(from: FormEpoch) -> Self {
-        let member = |member: Member| v1::Member {
+        let member = |member: &Member| v1::Member {
             worker: member.worker.to_string(),
             rank: member.rank.0,
             address: member.address.to_string(),
         };
         Self {
             membership: Some(from.membership.into()),
-            members: from.members.into_iter().map(member).collect(),
+            members: from.members.iter().map(member).collect(),
             step: from.step.0,
             keep: from.keep,
         }

@@ -69,7 +69,7 @@ fn commands() -> Vec<Command> {
         Command::Prepare(prepare()),
         Command::FormEpoch(FormEpoch {
             membership: membership(),
-            members: vec![member],
+            members: [member].into(),
             step: Step(5),
             keep: true,
         }),

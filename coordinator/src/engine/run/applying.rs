@@ -55,7 +55,7 @@ impl Run {
 
     /// Those outside a majority are sent away; without one nobody knows which state is right.
     fn states_differ(&mut self, odd: &[WorkerId], cx: &mut Context<'_>) -> Flow {
-        if odd.len() == self.live().len() {
+        if odd.len() == self.live_count() {
             return self.fail(FailReason::Disagreement {
                 what: Compared::State,
                 step: Compared::before(self.committed),

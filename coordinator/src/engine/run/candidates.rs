@@ -149,9 +149,9 @@ impl Run {
             return;
         }
         let wanted = self.target as usize;
-        let have = self.staying().len() + self.candidates.len();
+        let have = self.staying_count() + self.candidates.len();
         let available = if have < wanted {
-            cx.fleet.available(&terms.needs, cx.now)
+            cx.fleet.available(&terms.id, &terms.needs, cx.now)
         } else {
             Vec::new()
         };
@@ -203,7 +203,7 @@ impl Run {
             cause: LossCause::Expelled(why.to_owned()).to_string(),
         });
         self.dismiss(worker, why, cx);
-        cx.fleet.expel(worker);
+        cx.fleet.expel(worker, why);
     }
 
     /// A candidate cannot load the job. Where the job has no members yet, none will.

@@ -76,7 +76,7 @@ impl Run {
         if self.checkpoints.has(self.committed) && self.applying.is_none() {
             return Flow::Break(self.outcome());
         }
-        if self.live().is_empty() {
+        if self.live_count() == 0 {
             return match self.drain {
                 Some(DrainCause::Cancelled) => Flow::Break(self.outcome()),
                 None => Flow::Continue(()),

@@ -1,8 +1,10 @@
 //! Memberships: the first one, those after a loss, and those with a joiner.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use weft_common::id::{Digest, WorkerId};
+use weft_common::time::Timestamp;
 use weft_common::wire::{Command, FormEpoch, Holding};
 
 use super::super::action::{EpochReport, Notice};
@@ -15,11 +17,16 @@ use super::super::round::{Phase, StepRound};
 use super::super::terms::JobTerms;
 use super::{Flow, Run};
 
+/// A membership of so many is told of every change at once.
+pub(in super::super) const ALWAYS_TOLD: usize = 64;
+
+/// What introducing one member to another may cost, a few times over: 0.1 s for a membership of 512.
+const INTRODUCTION: Duration = Duration::from_nanos(400);
+
 impl Run {
     /// Goes on without those that are gone, unless the step is decided: then its commit comes first.
     pub(super) fn reform(&mut self, cx: &mut Context<'_>) {
-        let unchanged = self.gone.is_empty() && self.tainted.is_empty() && !self.trouble.retry;
-        if unchanged || self.is_decided() {
+        if !self.is_reforming() || self.must_wait(cx.now) {
             return;
         }
         let gone = std::mem::take(&mut self.gone);
@@ -31,6 +38,20 @@ impl Run {
         }
         let drops = std::mem::take(&mut self.tainted);
         self.new_epoch(left, &drops, cx);
+    }
+
+    /// Whether the membership is no longer the one that can go on with the step.
+    pub(super) fn is_reforming(&self) -> bool {
+        let unchanged = self.gone.is_empty() && self.tainted.is_empty() && !self.trouble.retry;
+        !unchanged && !self.is_decided()
+    }
+
+    /// Where workers are lost, or come, one by one in great numbers, a membership each would drown those that are left
+    /// in introductions: all are told of all.
+    fn must_wait(&self, now: Timestamp) -> bool {
+        let world = self.members.world();
+        let told = u32::try_from(world.saturating_pow(2)).unwrap_or(u32::MAX);
+        world > ALWAYS_TOLD && now.since(self.formed_at) < INTRODUCTION * told
     }
 
     /// Makes members of candidates that hold the newest state, where there are none.
@@ -135,6 +156,9 @@ impl Run {
         let (Some(state), true) = (self.state, self.is_leasing()) else {
             return;
         };
+        if self.candidates.is_empty() || self.must_wait(cx.now) {
+            return;
+        }
         let Some(model) = self.members.list().first().map(|m| m.engine.model_digest) else {
             return;
         };
@@ -154,7 +178,7 @@ impl Run {
                 cx,
             );
         }
-        if !self.holders().is_empty() && self.staying().len() < self.target as usize {
+        if !self.holders().is_empty() && self.staying_count() < self.target as usize {
             self.join_holders(cx);
         }
     }
@@ -162,7 +186,7 @@ impl Run {
     /// The next epoch: those there are, and as many holders as there is room for.
     fn join_holders(&mut self, cx: &mut Context<'_>) {
         let mut list: Vec<MemberRecord> = self.members.list().to_vec();
-        let room = (self.target as usize).saturating_sub(self.staying().len());
+        let room = (self.target as usize).saturating_sub(self.staying_count());
         let joiners: Vec<(WorkerId, Holding)> = self
             .holders()
             .into_iter()
@@ -192,6 +216,7 @@ impl Run {
         cx: &mut Context<'_>,
     ) {
         self.members = Members::new(self.next_membership(), list);
+        self.formed_at = cx.now;
         self.trouble.settled();
         if let Some(round) = &mut self.round {
             match round.phase {
@@ -202,10 +227,11 @@ impl Run {
         if self.members.list().is_empty() {
             return;
         }
+        let introductions = self.members.introductions();
         for worker in self.members.ids() {
             let command = Command::FormEpoch(FormEpoch {
                 membership: self.members.membership().clone(),
-                members: self.members.introductions(),
+                members: introductions.clone(),
                 step: self.committed,
                 keep: !drops.contains(&worker),
             });

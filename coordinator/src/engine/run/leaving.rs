@@ -31,7 +31,7 @@ impl Run {
             self.leaving.insert(worker, Leaving::Process { reason });
         } else {
             self.candidates.remove(&worker);
-            cx.fleet.expel(worker);
+            cx.fleet.expel(worker, &reason);
             cx.send(worker, Command::Shutdown { reason });
         }
     }
@@ -43,7 +43,7 @@ impl Run {
         if self.leaving.is_empty() || stuck {
             return;
         }
-        let last = self.staying().is_empty();
+        let last = self.staying_count() == 0;
         if last && !self.save_before_leaving(terms, cx) {
             return;
         }
@@ -93,7 +93,7 @@ impl Run {
         self.forget(worker);
         match leaving {
             Leaving::Process { reason } => {
-                cx.fleet.expel(worker);
+                cx.fleet.expel(worker, &reason);
                 cx.send(worker, Command::Shutdown { reason });
             }
             Leaving::Scaled => {

@@ -34,7 +34,7 @@ impl Run {
             cause,
             step: self.committed,
             slots_returned,
-            left: self.live().len(),
+            left: self.live_count(),
         }));
     }
 

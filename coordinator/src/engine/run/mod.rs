@@ -41,6 +41,7 @@ pub(super) use age::SavedAge;
 pub(super) use candidates::Candidate;
 pub(super) use checkpoints::CheckpointBook;
 pub use closing::DrainCause;
+pub(super) use forming::ALWAYS_TOLD;
 pub(super) use leaving::Leaving;
 pub use waiting::WaitReason;
 
@@ -54,6 +55,7 @@ use super::outcome::{FailReason, JobOutcome, WorkerName};
 use super::round::StepRound;
 use super::terms::{CommittedSum, JobTerms};
 use progress::Progress;
+use slots::Asked;
 use trouble::Trouble;
 
 /// Whether the job goes on, or how it ended.
@@ -74,6 +76,8 @@ pub struct Run {
     pub candidates: BTreeMap<WorkerId, Candidate>,
     /// The members of the newest epoch; none before the first, or when all are lost.
     pub members: Members,
+    /// When that was formed.
+    pub formed_at: Timestamp,
     /// Those of them that are gone, until the next epoch.
     pub gone: BTreeSet<WorkerId>,
     /// Those of them whose accumulators hold what does not count, until the next epoch.
@@ -94,6 +98,8 @@ pub struct Run {
     pub checkpoints: CheckpointBook,
     /// How old the newest of them is.
     pub age: SavedAge,
+    /// Who was asked last whether it is due a slot.
+    pub asked: Option<Asked>,
     /// How fast members are, and when they were last seen to get on.
     pub progress: Progress,
     /// What members say of peers that they cannot reach.
@@ -134,6 +140,7 @@ impl Run {
             contended: allotment.contended,
             candidates: BTreeMap::new(),
             members: Members::new(ending::unformed(terms, cx), Vec::new()),
+            formed_at: cx.now,
             gone: BTreeSet::new(),
             tainted: BTreeSet::new(),
             leaving: BTreeMap::new(),
@@ -144,6 +151,7 @@ impl Run {
             grad_norm: 0.0,
             checkpoints: CheckpointBook::starting_with(terms.resume.clone()),
             age: SavedAge::fresh(cx.now),
+            asked: None,
             progress: Progress::default(),
             trouble: Trouble::default(),
             drain: None,
@@ -161,9 +169,23 @@ impl Run {
         event: JobEvent,
         cx: &mut Context<'_>,
     ) -> JobState {
+        let reporter = match &event {
+            JobEvent::Reported(worker, _) => Some(*worker),
+            JobEvent::Admitted
+            | JobEvent::Allotted(_)
+            | JobEvent::DataPrepared(..)
+            | JobEvent::DataFailed(_)
+            | JobEvent::WorkerCame(..)
+            | JobEvent::WorkersGone(_)
+            | JobEvent::LedgerDurable(_)
+            | JobEvent::LedgerFailed(..)
+            | JobEvent::CancelRequested
+            | JobEvent::ScaleRequested(_)
+            | JobEvent::Tick => None,
+        };
         let mut flow = self.take_in(terms, event, cx);
         if flow.is_continue() {
-            flow = self.advance(terms, cx);
+            flow = self.advance(terms, reporter, cx);
         }
         match flow {
             ControlFlow::Continue(()) => JobState::Active(self),
@@ -176,7 +198,11 @@ impl Run {
         match event {
             JobEvent::Reported(worker, report) => return self.reported(terms, worker, report, cx),
             JobEvent::WorkerCame(worker, holding) => self.came(terms, worker, holding, cx),
-            JobEvent::WorkerGone(loss) => self.worker_gone(&loss, cx),
+            JobEvent::WorkersGone(losses) => {
+                for loss in &losses {
+                    self.worker_gone(loss, cx);
+                }
+            }
             JobEvent::LedgerDurable(step) => self.durable(terms, step, cx),
             JobEvent::LedgerFailed(step, message) => {
                 return self.fail(FailReason::Ledger { step, message });
@@ -198,10 +224,18 @@ impl Run {
 
     /// Does whatever the facts allow. Each part leaves alone what it has done before, so that calling this again changes
     /// nothing.
-    fn advance(&mut self, terms: &JobTerms, cx: &mut Context<'_>) -> Flow {
+    fn advance(
+        &mut self,
+        terms: &JobTerms,
+        reporter: Option<WorkerId>,
+        cx: &mut Context<'_>,
+    ) -> Flow {
         self.settle_applied(cx)?;
         self.let_go(terms, cx);
         self.reform(cx);
+        if self.is_reforming() {
+            return Flow::Continue(());
+        }
         self.catch_up(cx);
         self.fall_back(terms, cx);
         self.form(terms, cx)?;
@@ -210,7 +244,7 @@ impl Run {
         self.open_round(cx);
         self.save(terms, cx);
         self.sync(cx);
-        self.lease(terms, cx);
+        self.lease(terms, reporter, cx);
         self.seal(terms, cx);
         self.wait(terms, cx);
         self.close(terms, cx)
@@ -252,8 +286,14 @@ impl Run {
         live.filter(|id| !self.leaving.contains_key(id)).collect()
     }
 
+    /// How many members are neither gone nor about to be.
+    fn staying_count(&self) -> usize {
+        // Only members that are not gone are let go.
+        self.live_count().saturating_sub(self.leaving.len())
+    }
+
     /// Whether a worker is a member that is not gone.
-    fn is_live(&self, worker: WorkerId) -> bool {
+    pub(super) fn is_live(&self, worker: WorkerId) -> bool {
         self.members.get(worker).is_some() && !self.gone.contains(&worker)
     }
 

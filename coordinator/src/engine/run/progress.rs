@@ -90,10 +90,18 @@ impl Progress {
         Some(usual.max(COPY_AFTER_AT_LEAST))
     }
 
-    fn stalled(&self, worker: WorkerId, cx: &Context<'_>) -> Option<Duration> {
+    /// Since when a member has not got on, where that is too long; `slowest` as below.
+    fn stalled(
+        &self,
+        worker: WorkerId,
+        slowest: Option<f64>,
+        cx: &Context<'_>,
+    ) -> Option<Duration> {
         let pace = self.members.get(&worker)?;
         let limits = cx.limits;
-        let limit = match self.usual(worker) {
+        // Of a member that has computed nothing yet it is expected to be the slowest.
+        let usual = pace.usual().or(slowest).map(Duration::from_secs_f64);
+        let limit = match usual {
             Some(usual) => limits.stalled_after.max(usual * limits.stalled_factor),
             None => limits.first_slot_within,
         };
@@ -101,27 +109,27 @@ impl Progress {
         (since >= limit).then_some(since)
     }
 
-    /// How long a micro-batch takes this member; of one that has computed none yet it is expected to be the slowest.
-    /// `None` where nobody has.
-    fn usual(&self, worker: WorkerId) -> Option<Duration> {
-        let known = |pace: &Pace| pace.seconds_per_token.map(|_| pace.seconds_per_slot);
-        let own = self.members.get(&worker).and_then(known);
-        let slowest = || {
-            self.members
-                .values()
-                .filter_map(known)
-                .max_by(f64::total_cmp)
-        };
-        own.or_else(slowest).map(Duration::from_secs_f64)
+    /// How long a micro-batch takes the slowest member, in seconds; `None` where nobody has computed one.
+    fn slowest(&self) -> Option<f64> {
+        let usual = self.members.values().filter_map(Pace::usual);
+        usual.max_by(f64::total_cmp)
+    }
+}
+
+impl Pace {
+    /// How long a micro-batch takes, in seconds, where one was computed.
+    fn usual(&self) -> Option<f64> {
+        self.seconds_per_token.map(|_| self.seconds_per_slot)
     }
 }
 
 impl Run {
     /// Ends the sessions of members that have work and do not get on with it, though they send signs of life.
     pub(super) fn end_stalls(&mut self, cx: &mut Context<'_>) {
+        let slowest = self.progress.slowest();
         for worker in self.live() {
-            let busy = self.has_work(worker);
-            if let Some(since) = self.progress.stalled(worker, cx).filter(|_| busy) {
+            let since = self.progress.stalled(worker, slowest, cx);
+            if let Some(since) = since.filter(|_| self.has_work(worker)) {
                 let loss = Loss {
                     worker,
                     name: self.name(worker, cx),

@@ -64,7 +64,7 @@ impl Run {
             }
             return Flow::Continue(());
         }
-        if self.live().len() == 1 && self.holders().is_empty() {
+        if self.live_count() == 1 && self.holders().is_empty() {
             return self.fail(FailReason::WorkerFailed {
                 worker: Box::new(self.name(worker, cx)),
                 kind: failed.kind,
@@ -78,6 +78,7 @@ impl Run {
     /// Takes a member out that is alive: it returns to standby and gets no job again.
     pub(super) fn expel(&mut self, worker: WorkerId, cause: LossCause, cx: &mut Context<'_>) {
         let outcome = cause.to_string();
+        cx.fleet.expel(worker, &outcome);
         self.member_lost(worker, self.name(worker, cx), cause, cx);
         cx.send(
             worker,
@@ -86,7 +87,6 @@ impl Run {
                 outcome,
             }),
         );
-        cx.fleet.expel(worker);
     }
 
     /// Checks that a report is of the step in hand and from a member; epochs are the caller's to check.

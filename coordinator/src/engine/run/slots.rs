@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weft_common::id::WorkerId;
+use weft_common::id::{Epoch, Step, WorkerId};
 use weft_common::wire::{Command, Lease, LeasedSlot, RejectReason, Settle, SlotDone, Verdict};
 
 use super::super::context::Context;
@@ -10,6 +10,17 @@ use super::super::lease::{Acceptance, Asker, Refused};
 use super::super::terms::JobTerms;
 use super::Run;
 use super::progress::COPY_AFTER_AT_LEAST;
+
+/// What is known since all members were last asked whether they are due a slot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Asked {
+    step: Step,
+    epoch: Epoch,
+    /// Slots that were left in the pool.
+    pooled: usize,
+    /// What the fastest of them needs for a token, in seconds.
+    fastest: Option<f64>,
+}
 
 impl Run {
     /// A member computed a slot.
@@ -77,24 +88,18 @@ impl Run {
         }
     }
 
-    /// Grants slots to members that are due one, none a second before all have one.
-    pub(super) fn lease(&mut self, terms: &JobTerms, cx: &mut Context<'_>) {
+    /// Grants slots to members that are due one, none a second before all have one. `reporter` is who reported, where
+    /// nothing else happened.
+    pub(super) fn lease(
+        &mut self,
+        terms: &JobTerms,
+        reporter: Option<WorkerId>,
+        cx: &mut Context<'_>,
+    ) {
         if !self.is_leasing() || self.is_short(terms) || !self.has_free_work(cx) {
             return;
         }
-        let staying = self.staying();
-        let fastest = self.progress.fastest(&staying);
-        let epoch = self.members.membership().epoch;
-        let askers: Vec<Asker> = staying
-            .iter()
-            .map(|worker| Asker {
-                worker: *worker,
-                epoch,
-                world: staying.len(),
-                slow: self.progress.is_slow(*worker, fastest),
-                now: cx.now,
-            })
-            .collect();
+        let askers = self.askers(reporter, cx);
         let mut granted: BTreeMap<WorkerId, Vec<LeasedSlot>> = BTreeMap::new();
         loop {
             let before: usize = granted.values().map(Vec::len).sum();
@@ -113,6 +118,46 @@ impl Run {
             let lease = self.lease_of(slots);
             cx.send(worker, Command::Lease(lease));
         }
+        if let Some(asked) = &mut self.asked {
+            asked.pooled = self.round.as_ref().map_or(0, |round| round.book.pooled());
+        }
+    }
+
+    /// Whom to ask. Once all were asked, only who reports can have become due another slot, as long as none returns to the
+    /// pool: with hundreds of members, nobody else is asked then until the next tick.
+    fn askers(&mut self, reporter: Option<WorkerId>, cx: &Context<'_>) -> Vec<Asker> {
+        let (step, epoch) = (self.committed, self.members.membership().epoch);
+        let pooled = self.round.as_ref().map_or(0, |round| round.book.pooled());
+        let same = |asked: &Asked| (asked.step, asked.epoch) == (step, epoch);
+        let before = self
+            .asked
+            .filter(|asked| same(asked) && pooled <= asked.pooled);
+        let (workers, fastest) = match (before, reporter) {
+            (Some(asked), Some(worker)) => {
+                let stays = self.is_live(worker) && !self.leaving.contains_key(&worker);
+                (Vec::from_iter(stays.then_some(worker)), asked.fastest)
+            }
+            (None, _) | (_, None) => {
+                let staying = self.staying();
+                let fastest = self.progress.fastest(&staying);
+                (staying, fastest)
+            }
+        };
+        self.asked = Some(Asked {
+            step,
+            epoch,
+            pooled,
+            fastest,
+        });
+        let world = self.staying_count();
+        let each = workers.into_iter().map(|worker| Asker {
+            worker,
+            epoch,
+            world,
+            slow: self.progress.is_slow(worker, fastest),
+            now: cx.now,
+        });
+        each.collect()
     }
 
     /// Whether an idle member could be given something; most reports come when there is nothing to give.
@@ -145,7 +190,7 @@ impl Run {
             return;
         }
         if let Some(round) = &mut self.round {
-            round.seal();
+            round.seal(cx.now);
         }
         let live = self.live();
         for worker in &live {

@@ -93,7 +93,7 @@ impl Run {
         let Some((worker, message)) = self.trouble.accused(&self.live()) else {
             return Flow::Continue(());
         };
-        if self.live().len() <= 1 {
+        if self.live_count() <= 1 {
             let worker = Box::new(self.name(worker, cx));
             return self.fail(FailReason::Unreachable { worker, message });
         }

@@ -21,6 +21,8 @@ pub enum WaitReason {
         attached: u32,
         /// Those that must be ready.
         needed: u32,
+        /// Those attached that are given no job any more.
+        kept_out: u32,
     },
     /// Jobs that come first have the workers.
     Turn {
@@ -45,7 +47,20 @@ impl fmt::Display for WaitReason {
                 ready,
                 attached,
                 needed,
-            } => write!(f, "{ready} of {needed} workers ready, {attached} attached"),
+                kept_out,
+            } => {
+                write!(f, "{ready} of {needed} workers ready, {attached} attached")?;
+                match kept_out {
+                    0 => Ok(()),
+                    1 => f.write_str(
+                        ", of whom 1 is given no job any more: start it again (`weft workers` says why)",
+                    ),
+                    many => write!(
+                        f,
+                        ", of whom {many} are given no job any more: start them again (`weft workers` says why)"
+                    ),
+                }
+            }
             Self::Turn { needed } => write!(
                 f,
                 "jobs that come first have the workers; it needs {needed}"
@@ -85,7 +100,7 @@ impl Run {
             return Some(WaitReason::Turn { needed });
         }
         let lost = self.was_formed() || terms.continued.is_some();
-        let behind = self.live().is_empty() && self.saved_step() != self.committed;
+        let behind = self.live_count() == 0 && self.saved_step() != self.committed;
         if lost && behind && !self.is_held() {
             return Some(WaitReason::Holders {
                 committed: self.committed,
@@ -95,13 +110,14 @@ impl Run {
         }
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Some(WaitReason::Workers {
-            ready: count(self.live().len() + self.holders().len()),
+            ready: count(self.live_count() + self.holders().len()),
             attached: count(cx.fleet.attached().count()),
             needed: if lost {
                 terms.min_workers.max(1)
             } else {
                 self.target
             },
+            kept_out: count(cx.fleet.kept_out(&terms.needs)),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weft_common::wire::{CheckpointFailed, ErrorKind};
 
 use super::super::*;
-use super::faults::{beat, compute_all};
+use super::acting::{beat, compute_all};
 use super::fixture::*;
 
 /// Seconds that a step takes here.

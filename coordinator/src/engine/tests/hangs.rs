@@ -6,7 +6,7 @@ use weft_common::id::{Step, WorkerId};
 use weft_common::wire::{Command, ErrorKind, WorkerFailed};
 
 use super::super::*;
-use super::faults::{beat, compute_all, reduce};
+use super::acting::{beat, compute_all, reduce};
 use super::fixture::*;
 
 /// Seconds pass in which these send signs of life; what was done in them.

@@ -1,10 +1,18 @@
 //! The engine, event by event: the new state and every action.
 
+mod acting;
 mod age;
-mod faults;
 mod fixture;
+mod forming;
 mod hangs;
+mod joining;
+mod leaving;
+mod liars;
+mod losses;
 mod properties;
 mod queue;
+mod returning;
+mod silence;
 mod steps;
+mod stopping;
 mod storms;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weft_common::id::{JobId, Step, WorkerId};
 use weft_common::wire::Command;
 
+use super::super::fleet::LONGEST_KEPT;
 use super::super::*;
 use super::fixture::*;
 
@@ -315,4 +316,130 @@ fn a_job_that_is_scaled_down_before_it_starts_begins_with_fewer() {
         .map(|(_, _, world, _)| *world)
         .collect();
     assert_eq!(worlds, [2, 2]);
+}
+
+/// What a worker holds of the job called `name`, after so many steps.
+fn held_of(name: &str, steps: u64) -> wire::Holding {
+    let mut held = holding(steps, &steps.to_le_bytes());
+    held.membership.job = name.parse().unwrap();
+    held
+}
+
+/// The jobs that workers are asked to load, in order.
+fn loads(actions: &[Action]) -> Vec<(WorkerId, String)> {
+    let load = |(to, command): (WorkerId, Command)| match command {
+        Command::Prepare(prepare) => Some((to, prepare.membership.job.to_string())),
+        _ => None,
+    };
+    commands(actions).into_iter().filter_map(load).collect()
+}
+
+/// A coordinator that was started again with a job that was interrupted after five steps, saved after none, and one of a
+/// higher priority that waited for two workers.
+fn restarted() -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::Submitted(named("interrupted", 1, 2)));
+    fixture.feed(Event::Submitted(JobTerms {
+        priority: 10,
+        ..named("urgent", 2, 2)
+    }));
+    fixture
+}
+
+fn data_of(fixture: &mut Fixture, name: &str, committed: u64) -> Vec<Action> {
+    fixture.feed(Event::DataPrepared {
+        job: name.parse().unwrap(),
+        data: data(1000, 4),
+        continued: Some(Continued {
+            committed: Step(committed),
+            last: None,
+        }),
+    })
+}
+
+#[test]
+fn after_a_restart_holders_of_an_interrupted_job_go_on_with_it_before_a_higher_one_takes_them() {
+    let mut fixture = restarted();
+    data_of(&mut fixture, "urgent", 0);
+    for number in [1, 2] {
+        let actions = fixture.come(number, 0, Some(held_of("interrupted", 5)));
+        assert_eq!(
+            loads(&actions),
+            [],
+            "they are kept for the job that they hold"
+        );
+    }
+    let actions = data_of(&mut fixture, "interrupted", 5);
+    let own = "interrupted".to_owned();
+    assert_eq!(
+        loads(&actions),
+        [(worker(1), own.clone()), (worker(2), own)]
+    );
+    let actions = fixture.report(1, wire::Event::Prepared(held_of("interrupted", 5)));
+    assert_eq!(formed(&actions).len(), 1, "nothing is rolled back");
+    fixture.report(2, wire::Event::Prepared(held_of("interrupted", 5)));
+    assert_eq!(live(&fixture, "interrupted"), 2);
+
+    // Now the higher one has its turn, and the state is saved before its last holder goes.
+    let actions = fixture.wait(PLACE_EVERY);
+    let saves = commands(&actions).into_iter().any(|(_, command)| {
+        matches!(command, Command::TakeCheckpoint(take) if take.checkpoint.next_step == Step(5))
+    });
+    assert!(saves, "{actions:?}");
+}
+
+#[test]
+fn workers_are_not_kept_for_a_job_that_cannot_go_on_with_them() {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::Submitted(JobTerms {
+        priority: 10,
+        ..named("urgent", 2, 2)
+    }));
+    fixture.feed(Event::Submitted(named("interrupted", 3, 3)));
+    data_of(&mut fixture, "urgent", 0);
+    fixture.come(1, 0, Some(held_of("interrupted", 5)));
+    fixture.come(2, 0, Some(held_of("interrupted", 5)));
+    let came = fixture.now;
+    let mut asked = Vec::new();
+    while asked.is_empty() && fixture.now.since(came) < 10 * LONGEST_KEPT {
+        for number in [1, 2] {
+            super::acting::beat(&mut fixture, number);
+        }
+        asked = loads(&fixture.wait(std::time::Duration::from_millis(250)));
+    }
+    let (waited, within) = (fixture.now.since(came), Limits::default().reattach_within);
+    assert!(waited >= within, "a third may come back: {waited:?}");
+    assert!(waited <= within + 2 * PLACE_EVERY, "{waited:?}");
+    let urgent = "urgent".to_owned();
+    assert_eq!(asked, [(worker(1), urgent.clone()), (worker(2), urgent)]);
+}
+
+#[test]
+fn workers_are_kept_for_a_job_whose_data_are_prepared_but_not_for_ever() {
+    let mut fixture = restarted();
+    data_of(&mut fixture, "urgent", 0);
+    let came = fixture.now;
+    for number in [1, 2] {
+        fixture.come(number, 0, Some(held_of("interrupted", 5)));
+    }
+    let mut asked = Vec::new();
+    while asked.is_empty() && fixture.now.since(came) < 10 * LONGEST_KEPT {
+        for number in [1, 2] {
+            super::acting::beat(&mut fixture, number);
+        }
+        asked = loads(&fixture.wait(std::time::Duration::from_millis(250)));
+    }
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    let waited = fixture.now.since(came);
+    assert!(waited >= LONGEST_KEPT, "{waited:?}");
+}
+
+#[test]
+fn workers_are_kept_for_no_job_that_is_over() {
+    let mut fixture = restarted();
+    data_of(&mut fixture, "urgent", 0);
+    fixture.come(1, 0, Some(held_of("interrupted", 5)));
+    fixture.come(2, 0, Some(held_of("interrupted", 5)));
+    let actions = fixture.feed(Event::CancelRequested("interrupted".parse().unwrap()));
+    assert_eq!(loads(&actions).len(), 2);
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -197,7 +198,7 @@ async fn work(session: &mut Session) {
         .await;
     assert!(matches!(session.hear().await, Event::Prepared(_)));
     let mut epoch = form(membership(1, 1), &[(1, 0)], 0);
-    epoch.members[0].worker = session.attach.worker;
+    Arc::make_mut(&mut epoch.members)[0].worker = session.attach.worker;
     session.tell(Command::FormEpoch(epoch)).await;
     session
         .tell(Command::Lease(Lease {
