@@ -96,7 +96,7 @@ pub enum JobEvent {
     /// Workers are gone, all at once.
     WorkersGone(Vec<Loss>),
     /// A worker said something.
-    Reported(WorkerId, wire::Event),
+    Reported(WorkerId, Box<wire::Event>),
     /// A commit record is on disk.
     LedgerDurable(Step),
     /// A commit record could not be written.
@@ -195,7 +195,7 @@ fn queued(terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> JobState {
             return JobState::Preparing;
         }
         JobEvent::CancelRequested => return ending::cancelled(terms, terms.resume.clone(), cx),
-        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
+        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, *report, cx),
         JobEvent::Allotted(_)
         | JobEvent::DataPrepared(..)
         | JobEvent::DataFailed(_)
@@ -225,7 +225,7 @@ fn preparing(
             return ending::fail(terms, reason, terms.resume.clone(), cx);
         }
         JobEvent::CancelRequested => return ending::cancelled(terms, terms.resume.clone(), cx),
-        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
+        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, *report, cx),
         // It says again what it holds when it is asked to load the job.
         JobEvent::LedgerFailed(step, message) => {
             let reason = FailReason::Ledger { step, message };
@@ -244,7 +244,7 @@ fn preparing(
 
 fn ended(outcome: JobOutcome, event: JobEvent, cx: &mut Context<'_>) -> JobState {
     match event {
-        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, report, cx),
+        JobEvent::Reported(worker, report) => ending::refuse_stranger(worker, *report, cx),
         JobEvent::Admitted
         | JobEvent::Allotted(_)
         | JobEvent::DataPrepared(..)

@@ -259,7 +259,7 @@ impl Engine {
         }
         let job = self.fleet.get(worker).and_then(|record| record.job.clone());
         match job.filter(|job| self.jobs.is_open(job)) {
-            Some(job) => self.tell_job(&job, JobEvent::Reported(worker, event), now, out),
+            Some(job) => self.tell_job(&job, JobEvent::Reported(worker, Box::new(event)), now, out),
             None => ending::refuse_stranger(worker, event, &mut self.context(None, now, out)),
         }
     }
@@ -273,7 +273,7 @@ impl Engine {
         match record.job.clone() {
             Some(job) => {
                 let leave = wire::Event::Leave { reason };
-                self.tell_job(&job, JobEvent::Reported(worker, leave), now, out);
+                self.tell_job(&job, JobEvent::Reported(worker, Box::new(leave)), now, out);
             }
             None => {
                 self.fleet.expel(worker, &reason);

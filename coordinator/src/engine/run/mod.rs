@@ -196,7 +196,9 @@ impl Run {
     /// Changes the facts.
     fn take_in(&mut self, terms: &JobTerms, event: JobEvent, cx: &mut Context<'_>) -> Flow {
         match event {
-            JobEvent::Reported(worker, report) => return self.reported(terms, worker, report, cx),
+            JobEvent::Reported(worker, report) => {
+                return self.reported(terms, worker, *report, cx);
+            }
             JobEvent::WorkerCame(worker, holding) => self.came(terms, worker, holding, cx),
             JobEvent::WorkersGone(losses) => {
                 for loss in &losses {
