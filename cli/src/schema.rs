@@ -18,9 +18,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let schema = recipe::schema();
     if args.markdown {
-        return print::part(markdown(&schema)).map(drop);
+        return print::part(markdown(schema)).map(drop);
     }
-    let text = serde_json::to_string_pretty(&schema)
+    let text = serde_json::to_string_pretty(schema)
         .map_err(|error| Failure::new(Exit::Internal, error))?;
     print::line(text).map(drop)
 }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn every_key_is_in_the_tables_with_its_choices() {
-        let text = markdown(&recipe::schema());
+        let text = markdown(recipe::schema());
         for part in [
             "## model",
             "| `base_model` |",
@@ -142,7 +142,7 @@ mod tests {
             .map(|(_, tables)| tables);
         assert_eq!(
             tables,
-            Some(markdown(&recipe::schema()).as_str()),
+            Some(markdown(recipe::schema()).as_str()),
             "renew the end of docs/recipe.md with `weft schema --markdown`"
         );
     }

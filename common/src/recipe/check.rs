@@ -13,10 +13,10 @@ use super::{Problem, suggest};
 pub(super) fn check(tree: &Value, problems: &mut Vec<Problem>) {
     let schema = schema();
     let mut checker = Checker {
-        schema: Schema(&schema),
+        schema: Schema(schema),
         problems,
     };
-    checker.value("", tree, &schema);
+    checker.value("", tree, schema);
 }
 
 struct Checker<'a> {
@@ -270,7 +270,7 @@ mod tests {
             }
         }
         let schema = schema();
-        walk("recipe", &schema);
+        walk("recipe", schema);
         for (name, definition) in schema["$defs"].as_object().unwrap() {
             walk(name, definition);
         }

@@ -1,14 +1,18 @@
 //! The JSON schema that the recipe's types generate, and questions to it.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::Recipe;
 use super::section::Section;
 
-/// The JSON schema of a recipe, with descriptions, ranges and defaults.
+/// The JSON schema of a recipe, with descriptions, ranges and defaults. It is made once: that takes longer than to hold a
+/// recipe against it, and a queue reads thousands.
 #[must_use]
-pub fn schema() -> Value {
-    schemars::schema_for!(Recipe).to_value()
+pub fn schema() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Recipe).to_value());
+    &SCHEMA
 }
 
 /// The legal keys of each section, and of the mapping that is being checked.
