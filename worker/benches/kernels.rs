@@ -9,11 +9,14 @@ use cudarc::driver::CudaSlice;
 use cudarc::driver::sys::CUevent_flags;
 use half::bf16;
 use weft_common::recipe::Optimizer;
+use weft_worker::cuda::kernels::HEAD_DIMS;
 use weft_worker::cuda::library::Environment;
 use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache};
 use weft_worker::model::Activation;
-use weft_worker::ops::cuda::{CudaKernels, Halves, MomentKind};
-use weft_worker::ops::{Norm, Rotation, Turn};
+use weft_worker::ops::cuda::{
+    CudaKernels, DeviceAttention, Gemm, Halves, Lay, MomentKind, Product, ProductOut,
+};
+use weft_worker::ops::{AttentionGrads, AttentionShape, Norm, Qkv, Rotation, Turn, Write};
 use weft_worker::quant::Nf4Matrix;
 use weft_worker::train::optimizer::AdamWSettings;
 
@@ -37,12 +40,28 @@ fn main() {
     }
     let cache = KernelCache::new(std::env::temp_dir().join("weft-test-kernels"));
     let compiler = Compiler::new(inventory.nvrtc.unwrap(), cache);
-    let bench = Bench::new(CudaKernels::new(Gpu::open(0, &compiler).unwrap()).unwrap());
+    let bench = Bench::new(CudaKernels::new(Gpu::open(0, &compiler, &HEAD_DIMS).unwrap()).unwrap());
     bench.dequantization();
     bench.norms();
     bench.elementwise();
     bench.cross_entropy();
     bench.gradients();
+    for head_dim in HEAD_DIMS {
+        for (documents, length) in [(2, 2048), (1, 8192), (64, 256)] {
+            bench.attention(head_dim, documents, length);
+        }
+    }
+    let gemm = Gemm::new(&bench.gpu, inventory.cublas_lt.unwrap()).unwrap();
+    for tokens in [4096, TOKENS] {
+        for (outputs, inputs) in [
+            (6144, HIDDEN),
+            (HIDDEN, HIDDEN),
+            (2 * FFN, HIDDEN),
+            (HIDDEN, FFN),
+        ] {
+            bench.product(&gemm, tokens, (outputs, inputs));
+        }
+    }
 }
 
 struct Bench {
@@ -113,7 +132,12 @@ impl Bench {
     }
 
     fn dequantization(&self) {
-        for (rows, cols) in [(FFN, HIDDEN), (HIDDEN, HIDDEN), (1024, HIDDEN)] {
+        for (rows, cols) in [
+            (2 * FFN, HIDDEN),
+            (FFN, HIDDEN),
+            (HIDDEN, HIDDEN),
+            (1024, HIDDEN),
+        ] {
             let block: Vec<f32> = (0..1 << 20)
                 .map(|i| ((i * 37 % 1009) as f32 - 504.0) / 1e4)
                 .collect();
@@ -125,6 +149,15 @@ impl Bench {
                 .collect();
             let mut outs: Vec<_> = (0..4).map(|_| self.halves(rows * cols)).collect();
             let bytes = matrices[0].traffic_bytes();
+            // What writing the result alone takes: no dequantization is faster.
+            let stream = self.gpu.gpu().stream();
+            self.report(
+                &format!("its output set to 0, {rows}x{cols}"),
+                2 * rows * cols,
+                |i| {
+                    stream.memset_zeros(&mut outs[i % 4]).unwrap();
+                },
+            );
             self.report(&format!("nf4_dequantize {rows}x{cols}"), bytes, |i| {
                 let matrix = &matrices[i % matrices.len()];
                 self.gpu
@@ -257,6 +290,113 @@ impl Bench {
                     .clip_and_adamw(&mut state, scalars, sums.sums(), &mut params, &mut rounded)
                     .unwrap();
             });
+        }
+    }
+
+    fn operations(&self, name: &str, operations: f64, work: impl FnMut(usize)) {
+        let ms = self.median_ms(work);
+        println!(
+            "{name:<34} {ms:>9.3} ms {:>7.0} TFLOP/s",
+            operations / ms / 1e9
+        );
+    }
+
+    /// Causal, so that half of the pairs count; the backward counts 2.5 forwards.
+    fn attention(&self, head_dim: usize, documents: u32, length: u32) {
+        let (heads, kv_heads) = (4096 / head_dim, 1024 / head_dim);
+        let shape = AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+        };
+        let tokens = (documents * length) as usize;
+        let bounds: Vec<u32> = (0..=documents).map(|i| i * length).collect();
+        let [q, dout, mut out, mut dq] = [(); 4].map(|()| self.halves(tokens * heads * head_dim));
+        let [k, v, mut dk, mut dv] = [(); 4].map(|()| self.halves(tokens * kv_heads * head_dim));
+        let (mut lse, mut delta) = (self.floats(tokens * heads), self.floats(tokens * heads));
+        let pairs = f64::from(documents) * f64::from(length).powi(2) / 2.0;
+        let operations = 4.0 * pairs * (heads * head_dim) as f64;
+        let own = DeviceAttention::new(&self.gpu, head_dim).unwrap();
+        let portable = DeviceAttention::portable(&self.gpu, head_dim).unwrap();
+        for (name, attention) in [("attention", own), ("portable", portable)] {
+            let spans = attention.documents(&self.gpu, &bounds).unwrap();
+            let qkv = || Qkv {
+                q: &q,
+                k: &k,
+                v: &v,
+            };
+            let what = format!("{documents}x{length} d{head_dim}");
+            self.operations(&format!("{name} forward {what}"), operations, |_| {
+                attention
+                    .forward(&self.gpu, (shape, &spans), qkv(), &mut out, &mut lse)
+                    .unwrap();
+            });
+            self.operations(&format!("{name} backward {what}"), 2.5 * operations, |_| {
+                let grads = AttentionGrads {
+                    dq: &mut dq,
+                    dk: &mut dk,
+                    dv: &mut dv,
+                };
+                attention
+                    .backward(
+                        &self.gpu,
+                        (shape, &spans),
+                        (qkv(), &out, &lse),
+                        &dout,
+                        grads,
+                        &mut delta,
+                    )
+                    .unwrap();
+            });
+        }
+    }
+
+    /// A linear layer's forward and input gradient; with room for an adapter of rank 16 behind every row, the same.
+    fn product(&self, gemm: &Gemm, tokens: usize, (outputs, inputs): (usize, usize)) {
+        for tail in [0, 16] {
+            let (x_stride, y_stride) = (inputs + tail, outputs + tail);
+            let (x, mut y) = (
+                self.halves(tokens * x_stride),
+                self.halves(tokens * y_stride),
+            );
+            let (w, mut dx) = (
+                self.halves(y_stride * x_stride),
+                self.halves(tokens * x_stride),
+            );
+            let forward = Product {
+                mnk: [tokens, outputs, inputs + tail],
+                a: Lay::plain(x_stride),
+                b: Lay::transposed(x_stride),
+                c_stride: y_stride,
+                float: false,
+            };
+            let operations = 2.0 * (tokens * outputs * inputs) as f64;
+            self.operations(
+                &format!("product {tokens} {outputs}x{inputs}+{tail}"),
+                operations,
+                |_| {
+                    let out = (ProductOut::Half(&mut y), 0, Write::Set);
+                    gemm.multiply(&self.gpu, (forward, 1.0), (&x, 0), (&w, 0), out)
+                        .unwrap();
+                },
+            );
+            let backward = Product {
+                mnk: [tokens, inputs, outputs + tail],
+                a: Lay::plain(y_stride),
+                b: Lay::plain(x_stride),
+                c_stride: x_stride,
+                float: false,
+            };
+            self.operations(
+                &format!("its gradient {tokens} {outputs}x{inputs}+{tail}"),
+                operations,
+                |_| {
+                    let out = (ProductOut::Half(&mut dx), 0, Write::Set);
+                    gemm.multiply(&self.gpu, (backward, 1.0), (&y, 0), (&w, 0), out)
+                        .unwrap();
+                },
+            );
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use weft_worker::cuda::library::Environment;
 use weft_worker::cuda::{Arch, Compiler, KernelCache, Nvrtc, function_usage, kernels};
 
@@ -28,24 +29,34 @@ fn nvrtc() -> Option<Nvrtc> {
 #[test]
 fn every_kernel_compiles_for_every_generation_without_spilling() {
     let Some(nvrtc) = nvrtc() else { return };
-    for arch in Arch::TESTED {
-        for kernel in kernels::for_arch(arch) {
-            let compiled = nvrtc.compile(kernel, arch).unwrap();
-            assert!(compiled.cubin.starts_with(b"\x7fELF"), "{}", kernel.name);
-            let functions = function_usage(&compiled.log);
-            assert!(!functions.is_empty(), "no report:\n{}", compiled.log);
-            for function in functions {
-                println!("{arch} {} {} registers", function.name, function.registers);
-                assert_eq!(
-                    (function.spill_stores, function.stack),
-                    (0, 0),
-                    "{} of {} keeps what it computes with in memory on {arch}",
-                    function.name,
-                    kernel.name
-                );
-            }
+    let all: Vec<_> = Arch::TESTED
+        .into_iter()
+        .flat_map(|arch| kernels::for_arch(arch).map(move |kernel| (arch, kernel)))
+        .collect();
+    all.par_iter().for_each(|&(arch, kernel)| {
+        let compiled = nvrtc.compile(kernel, arch).unwrap();
+        assert!(compiled.cubin.starts_with(b"\x7fELF"), "{}", kernel.name);
+        let serialized = compiled
+            .log
+            .contains("wgmma.mma_async instructions are serialized");
+        assert!(
+            !serialized,
+            "{} waits for each product:\n{}",
+            kernel.name, compiled.log
+        );
+        let functions = function_usage(&compiled.log);
+        assert!(!functions.is_empty(), "no report:\n{}", compiled.log);
+        for function in functions {
+            println!("{arch} {} {} registers", function.name, function.registers);
+            assert_eq!(
+                (function.spill_stores, function.stack),
+                (0, 0),
+                "{} of {} keeps what it computes with in memory on {arch}",
+                function.name,
+                kernel.name
+            );
         }
-    }
+    });
 }
 
 #[test]
@@ -54,8 +65,8 @@ fn the_second_preparation_compiles_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let compiler = Compiler::new(nvrtc, KernelCache::new(folder.path()));
     let arch = Arch::TESTED[1];
-    let first = compiler.prepare(arch).unwrap();
-    let second = compiler.prepare(arch).unwrap();
+    let prepare = || compiler.prepare_files(arch, kernels::common()).unwrap();
+    let (first, second) = (prepare(), prepare());
     assert!(first.iter().all(|file| file.compiled));
     assert!(second.iter().all(|file| !file.compiled));
     let code = |prepared: &[weft_worker::cuda::Prepared]| {

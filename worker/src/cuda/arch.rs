@@ -37,6 +37,12 @@ impl Arch {
         }
     }
 
+    /// Whether it has Hopper's own instructions.
+    #[must_use]
+    pub fn is_hopper(self) -> bool {
+        self.number == 90 && self.specific
+    }
+
     /// The one to compile for on a GPU of this compute capability. Only Hopper's own instructions are used.
     #[must_use]
     pub fn of_gpu(major: u32, minor: u32) -> Self {

@@ -44,13 +44,24 @@ impl Compiler {
         &self.cache
     }
 
-    /// All kernels of a GPU generation, in the order of [`kernels::ALL`]. Cost: some seconds the first time, then
-    /// milliseconds.
+    /// All kernels that a GPU generation may need. Cost: up to a minute the first time, then milliseconds.
     ///
     /// # Errors
-    /// The first file's that does not compile.
+    /// That of a file that does not compile.
     pub fn prepare(&self, arch: Arch) -> Result<Vec<Prepared>, NvrtcError> {
-        let files: Vec<_> = kernels::for_arch(arch).collect();
+        self.prepare_files(arch, kernels::for_arch(arch))
+    }
+
+    /// Some kernels for a GPU generation, in their order.
+    ///
+    /// # Errors
+    /// That of a file that does not compile.
+    pub fn prepare_files(
+        &self,
+        arch: Arch,
+        files: impl Iterator<Item = &'static KernelFile>,
+    ) -> Result<Vec<Prepared>, NvrtcError> {
+        let files: Vec<_> = files.collect();
         files
             .into_par_iter()
             .map(|kernel| self.prepare_file(kernel, arch))

@@ -13,6 +13,7 @@ use cudarc::nvrtc::Ptx;
 
 use super::arch::Arch;
 use super::compiler::Compiler;
+use super::kernels;
 use super::nvrtc::NvrtcError;
 
 /// A device, its one stream, and the kernels' code on it.
@@ -39,21 +40,35 @@ pub enum GpuError {
         /// The driver's error.
         error: DriverError,
     },
+    /// A matrix product.
+    #[error("{call}{product} fails with cuBLAS status {status}")]
+    Product {
+        /// Which of the library's calls.
+        call: &'static str,
+        /// Of what shape; empty where the call is not about one.
+        product: String,
+        /// The library's error.
+        status: i32,
+    },
     /// A kernel does not compile.
     #[error(transparent)]
     Kernel(#[from] NvrtcError),
 }
 
 impl Gpu {
-    /// Opens a GPU: makes a context on it, some 0.5 GB of its memory, and loads the kernels, compiled where the cache
-    /// lacks them.
+    /// Opens a GPU: makes a context on it, some 0.5 GB of its memory, and loads the kernels, attention for these head
+    /// sizes among them, compiled where the cache lacks them.
     ///
     /// # Errors
     /// The driver's or the compiler's.
     ///
     /// # Panics
     /// If the driver's library was not found before ([`super::Inventory::take`]).
-    pub fn open(ordinal: usize, compiler: &Compiler) -> Result<Self, GpuError> {
+    pub fn open(
+        ordinal: usize,
+        compiler: &Compiler,
+        head_dims: &[usize],
+    ) -> Result<Self, GpuError> {
         let failed = |doing| {
             move |error| GpuError::Driver {
                 ordinal,
@@ -75,7 +90,10 @@ impl Gpu {
             .map_err(failed("asking for its multiprocessors"))?
             .cast_unsigned();
         let mut modules = BTreeMap::new();
-        for prepared in compiler.prepare(arch)? {
+        let attention = head_dims
+            .iter()
+            .flat_map(|&head_dim| kernels::attention(arch, head_dim));
+        for prepared in compiler.prepare_files(arch, kernels::common().chain(attention))? {
             let module = context
                 .load_module(Ptx::from_binary(prepared.cubin))
                 .map_err(failed("loading kernels"))?;
@@ -107,18 +125,24 @@ impl Gpu {
         self.multiprocessors
     }
 
+    /// Whether a file of kernels is loaded.
+    #[must_use]
+    pub fn has(&self, file: &str) -> bool {
+        self.modules.contains_key(file)
+    }
+
     /// A kernel by file and name.
     ///
     /// # Errors
     /// The driver's: the file has no kernel of that name.
     ///
     /// # Panics
-    /// If there is no such file for this GPU.
-    pub fn kernel(&self, file: &'static str, name: &str) -> Result<CudaFunction, GpuError> {
+    /// If the file was not loaded.
+    pub fn kernel(&self, file: &str, name: &str) -> Result<CudaFunction, GpuError> {
         let module = self
             .modules
             .get(file)
-            .expect("kernel files are listed in kernels::ALL");
+            .expect("the file was loaded when the GPU was opened");
         module
             .load_function(name)
             .map_err(|error| GpuError::Driver {

@@ -21,6 +21,7 @@ pub use arch::{Arch, UnknownArch};
 pub use cache::KernelCache;
 pub use compiler::{Compiler, Prepared};
 pub use cublas_lt::CublasLt;
+pub(crate) use cublas_lt::Opaque;
 pub use driver::{Driver, GpuFacts};
 pub use gpu::{Gpu, GpuError};
 pub use inventory::Inventory;

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
 mod adamw;
+mod attention;
 mod elementwise;
 mod exact;
+mod gemm;
 mod norm;
 mod support;

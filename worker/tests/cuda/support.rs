@@ -4,12 +4,23 @@ use std::sync::OnceLock;
 
 use cudarc::driver::CudaSlice;
 use half::bf16;
+use weft_worker::cuda::kernels::HEAD_DIMS;
 use weft_worker::cuda::library::Environment;
 use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache};
-use weft_worker::ops::cuda::{CudaKernels, Halves};
+use weft_worker::ops::cuda::{CudaKernels, Gemm, Halves};
 
 /// Relative error that 16-bit outputs may have.
 pub(crate) const TOLERANCE: f64 = 1e-2;
+
+/// Products on that GPU.
+pub(crate) fn gemm() -> Option<&'static Gemm> {
+    static GEMM: OnceLock<Option<Gemm>> = OnceLock::new();
+    let open = || {
+        let library = Inventory::take(&Environment::of_process()).cublas_lt.ok()?;
+        Some(Gemm::new(gpu()?, library).unwrap())
+    };
+    GEMM.get_or_init(open).as_ref()
+}
 
 /// The kernels on the first GPU; nothing, said aloud, where there is none.
 pub(crate) fn gpu() -> Option<&'static CudaKernels> {
@@ -34,7 +45,7 @@ fn open() -> Option<CudaKernels> {
     }
     let cache = KernelCache::new(std::env::temp_dir().join("weft-test-kernels"));
     let compiler = Compiler::new(inventory.nvrtc.unwrap(), cache);
-    Some(CudaKernels::new(Gpu::open(0, &compiler).unwrap()).unwrap())
+    Some(CudaKernels::new(Gpu::open(0, &compiler, &HEAD_DIMS).unwrap()).unwrap())
 }
 
 /// Numbers between −1 and 1 that bfloat16 holds exactly.

@@ -10,7 +10,9 @@
 
 mod accumulate;
 mod adamw;
+mod attention;
 mod cross_entropy;
+mod gemm;
 mod glu;
 mod nf4;
 mod norm;
@@ -19,6 +21,8 @@ mod rows;
 
 pub use accumulate::{DeviceDigest, DeviceSums};
 pub use adamw::{DeviceAdamW, DeviceTensor, MomentKind};
+pub use attention::{DeviceAttention, DeviceDocuments};
+pub use gemm::{Gemm, Lay, Product, ProductOut};
 pub use nf4::DeviceNf4;
 pub use rows::DeviceRows;
 
