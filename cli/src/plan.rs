@@ -7,6 +7,7 @@ use serde::Serialize;
 use weft_common::id::Step;
 use weft_common::recipe::{Optimizer, Recipe};
 use weft_worker::model::Spec;
+use weft_worker::ops::Cpu;
 use weft_worker::train::MemoryPlan;
 
 use crate::exit::{Exit, Failure, Problems};
@@ -138,7 +139,7 @@ fn memory(preflight: &Preflight, slot_tokens: u64) -> BTreeMap<&'static str, u64
         ("keep everything", MemoryPlan::keep_all(spec)),
         ("recompute", MemoryPlan::recompute()),
     ];
-    let total = |plan: MemoryPlan| state + plan.bytes(spec, tokens, recipe.lora.r as usize);
+    let total = |plan: MemoryPlan| state + plan.bytes::<Cpu>(spec, tokens, recipe.lora.r as usize);
     plans
         .into_iter()
         .map(|(name, plan)| (name, total(plan)))

@@ -16,7 +16,7 @@ use weft_worker::lora::Adapter;
 use weft_worker::model::{
     Activation, Model, ModelWeights, Projection, RandomFormat, RopeScaling, RopeSpec, Spec,
 };
-use weft_worker::ops::{Cpu, Mat, Ops, Out};
+use weft_worker::ops::{Cpu, Mat, Out};
 use weft_worker::train::{GradSink, MemoryPlan, PackedBatch, Pass};
 
 const ROWS: usize = 4;
@@ -216,11 +216,7 @@ fn best_product(spec: &Spec) -> PerFlop {
 fn product(mnk: [usize; 3]) -> PerFlop {
     let ops = Cpu::new();
     let [m, n, k] = mnk;
-    let (a, b, mut c) = (
-        ops.upload(vec![0.5; m * k]),
-        ops.upload(vec![0.25; k * n]),
-        ops.alloc(m * n),
-    );
+    let (a, b, mut c) = (vec![0.5; m * k], vec![0.25; k * n], vec![0.0; m * n]);
     let flops = 2.0 * (m * n * k) as f64;
     // About half a second of processor time on a machine of 100 GFLOP/s a core: enough for the clock's 10 ms.
     let repeats = (5e10 / flops).ceil() as usize;

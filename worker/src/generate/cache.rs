@@ -21,8 +21,8 @@ impl<O: Ops> KvCache<O> {
     pub(super) fn new(ops: &O, spec: &Spec, capacity: usize) -> Self {
         let kv_dim = spec.kv_dim();
         let layer = |_| LayerCache {
-            k: ops.alloc(capacity * kv_dim),
-            v: ops.alloc(capacity * kv_dim),
+            k: ops.alloc(capacity, kv_dim),
+            v: ops.alloc(capacity, kv_dim),
         };
         Self {
             layers: (0..spec.layers).map(layer).collect(),
@@ -42,10 +42,10 @@ impl<O: Ops> KvCache<O> {
 
     /// Stores a layer's keys and values of the `tokens` that come next; [`Self::advance`] follows the last layer.
     pub(super) fn store(&mut self, ops: &O, layer: usize, tokens: usize, kept: &Activations<O>) {
-        let (len, offset) = (tokens * self.kv_dim, self.len * self.kv_dim);
+        let shape = (tokens, self.kv_dim);
         let cache = &mut self.layers[layer];
-        ops.copy_at(len, &kept.k, offset, &mut cache.k);
-        ops.copy_at(len, &kept.v, offset, &mut cache.v);
+        ops.copy_rows(shape, &kept.k, self.len, &mut cache.k);
+        ops.copy_rows(shape, &kept.v, self.len, &mut cache.v);
     }
 
     pub(super) fn advance(&mut self, tokens: usize) {

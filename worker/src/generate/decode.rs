@@ -10,7 +10,7 @@ use crate::train::PackedBatch;
 /// A sequence that grows: its cache, and the buffers of one token.
 pub(super) struct Decode<'a, O: Ops> {
     model: &'a Model<O>,
-    adapter: Option<&'a Adapter<O::Buf>>,
+    adapter: Option<&'a Adapter<O::Params>>,
     cache: KvCache<O>,
     kept: Activations<O>,
     work: Workspace<O>,
@@ -22,7 +22,7 @@ impl<'a, O: Ops> Decode<'a, O> {
     /// An empty sequence of at most `capacity` tokens.
     pub(super) fn new(
         model: &'a Model<O>,
-        adapter: Option<&'a Adapter<O::Buf>>,
+        adapter: Option<&'a Adapter<O::Params>>,
         capacity: usize,
     ) -> Self {
         let (ops, spec) = (model.ops(), model.spec());
@@ -33,8 +33,8 @@ impl<'a, O: Ops> Decode<'a, O> {
             cache: KvCache::new(ops, spec, capacity),
             kept: Activations::new(ops, spec, 1),
             work: Workspace::for_forward(ops, spec, 1, rank),
-            x: ops.alloc(spec.hidden),
-            next: ops.alloc(spec.hidden),
+            x: ops.alloc(1, spec.hidden),
+            next: ops.alloc(1, spec.hidden),
         }
     }
 
@@ -46,7 +46,7 @@ impl<'a, O: Ops> Decode<'a, O> {
             cache.store(model.ops(), layer, prompt.len(), kept);
         });
         cache.advance(prompt.len());
-        head_logits(model, &x_td, &[batch.len() as u32 - 1])
+        head_logits(model, (&x_td, batch.len()), &[batch.len() as u32 - 1])
     }
 
     /// Appends one token and returns the logits after it.
@@ -54,22 +54,22 @@ impl<'a, O: Ops> Decode<'a, O> {
         let (ops, spec) = (self.model.ops(), self.model.spec());
         let position = self.cache.len() as u32;
         let tokens = Tokens::new(ops, spec, &[0, 1], &[position]);
-        let key_spans = ops.upload_ids(&[0, position + 1]);
+        let documents = ops.upload_continued(&[0, 1], &[0, position + 1]);
         ops.embed(
-            &ops.upload_ids(&[token]),
+            &ops.upload_ids(&[token], spec.vocab),
             self.model.embed(),
             spec.embed_scale,
             &mut self.x,
         );
         for index in 0..spec.layers {
-            self.layer(index, &tokens, &key_spans);
+            self.layer(index, &tokens, &documents);
         }
         self.cache.advance(1);
-        head_logits(self.model, &self.x, &[0])
+        head_logits(self.model, (&self.x, 1), &[0])
     }
 
     /// `x = layer(x)`, its keys and values added to the cache.
-    fn layer(&mut self, index: usize, tokens: &Tokens<O>, key_spans: &O::Ids) {
+    fn layer(&mut self, index: usize, tokens: &Tokens<O>, documents: &O::Documents) {
         let Self {
             model,
             cache,
@@ -90,7 +90,7 @@ impl<'a, O: Ops> Decode<'a, O> {
         layer.attention_inputs(x, kept, work);
         cache.store(model.ops(), index, 1, kept);
         let cached = cache.layer(index);
-        layer.attend_over(kept, (&cached.k, &cached.v), key_spans);
+        layer.attend_over(kept, (&cached.k, &cached.v), documents);
         layer.attention_output(x, kept, work);
         layer.mlp_inputs(kept, work);
         layer.mlp_output(kept, work, next);

@@ -12,7 +12,7 @@ use crate::ops::{Cpu, Ops};
 /// A model ready to continue prompts.
 pub struct Generator<'a, O: Ops = Cpu> {
     model: &'a Model<O>,
-    adapter: Option<&'a Adapter<O::Buf>>,
+    adapter: Option<&'a Adapter<O::Params>>,
 }
 
 /// What was generated, and why it ended.
@@ -40,7 +40,7 @@ pub enum StopReason {
 impl<'a, O: Ops> Generator<'a, O> {
     /// A generator over the base model, or over the base with an adapter beside it.
     #[must_use]
-    pub fn new(model: &'a Model<O>, adapter: Option<&'a Adapter<O::Buf>>) -> Self {
+    pub fn new(model: &'a Model<O>, adapter: Option<&'a Adapter<O::Params>>) -> Self {
         Self { model, adapter }
     }
 

@@ -40,9 +40,8 @@ pub struct LoraPair {
     pub rank: usize,
 }
 
-/// All matrices of an adapter, sorted by name, one after another without gaps.
-///
-/// The matrices of one layer are neighbours, because names sort by layer first.
+/// All matrices of an adapter, one after another without gaps: layer by layer, and within a layer by the input of their
+/// linears (q, k, v; o; gate, up; down), all A before all B. So the A of linears with one input are one matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterLayout {
     tensors: Vec<AdapterTensor>,
@@ -67,36 +66,50 @@ impl AdapterLayout {
         if rank == 0 {
             return Err(LoraError::ZeroRank);
         }
-        let mut modules: Vec<_> = targeted(spec, &lora.target_modules)?
-            .into_iter()
-            .map(|(layer, projection)| {
-                (
-                    format!("base_model.model.{}", path(layer, projection)),
-                    layer,
-                    projection,
-                )
-            })
-            .collect();
-        modules.sort();
+        let mut modules = targeted(spec, &lora.target_modules)?;
+        modules.sort_by_key(|&(layer, projection)| (layer, projection.index()));
         let mut layout = Self {
             tensors: Vec::new(),
             layers: vec![LayerPairs::default(); spec.layers],
             len: 0,
         };
-        for (module, layer, projection) in modules {
-            let (outputs, inputs) = spec.shape(projection);
-            let a = layout.push(format!("{module}.lora_A.weight"), rank, inputs);
-            let b = layout.push(format!("{module}.lora_B.weight"), outputs, rank);
-            let pairs = &mut layout.layers[layer];
-            let start = if pairs.range.is_empty() {
-                a
-            } else {
-                pairs.range.start
-            };
-            pairs.range = start..layout.len;
-            pairs.pairs[projection.index()] = Some(LoraPair { a, b, rank });
+        let shares_input = |a: &(usize, Projection), b: &(usize, Projection)| {
+            a.0 == b.0 && a.1.input() == b.1.input()
+        };
+        for group in modules.chunk_by(shares_input) {
+            layout.push_group(spec, rank, group);
         }
         Ok(layout)
+    }
+
+    /// All A, then all B, of linears with one input.
+    fn push_group(&mut self, spec: &Spec, rank: usize, group: &[(usize, Projection)]) {
+        let start = self.len;
+        let module = |&(layer, projection): &(usize, Projection)| {
+            format!("base_model.model.{}", path(layer, projection))
+        };
+        let mut place = |linear, letter: char, rows, cols| {
+            self.push(
+                format!("{}.lora_{letter}.weight", module(linear)),
+                rows,
+                cols,
+            )
+        };
+        let shapes = || group.iter().map(|linear| (linear, spec.shape(linear.1)));
+        let a: Vec<usize> = shapes()
+            .map(|(linear, (_, inputs))| place(linear, 'A', rank, inputs))
+            .collect();
+        let b: Vec<usize> = shapes()
+            .map(|(linear, (outputs, _))| place(linear, 'B', outputs, rank))
+            .collect();
+        for ((&(layer, projection), a), b) in group.iter().zip(a).zip(b) {
+            let pairs = &mut self.layers[layer];
+            if pairs.range.is_empty() {
+                pairs.range = start..start;
+            }
+            pairs.range.end = self.len;
+            pairs.pairs[projection.index()] = Some(LoraPair { a, b, rank });
+        }
     }
 
     fn push(&mut self, name: String, rows: usize, cols: usize) -> usize {
@@ -111,7 +124,7 @@ impl AdapterLayout {
         offset
     }
 
-    /// The matrices, sorted by name.
+    /// The matrices, in the order in which they lie.
     #[must_use]
     pub fn tensors(&self) -> &[AdapterTensor] {
         &self.tensors
@@ -169,7 +182,7 @@ mod tests {
     use crate::model::tests_support::toy;
 
     #[test]
-    fn matrices_are_sorted_contiguous_and_grouped_by_layer() {
+    fn matrices_are_contiguous_and_grouped_by_layer_and_input() {
         let spec = Spec {
             layers: 12,
             ..toy()
@@ -182,8 +195,30 @@ mod tests {
             },
         )
         .unwrap();
-        let names: Vec<_> = layout.tensors().iter().map(|tensor| &tensor.name).collect();
-        assert!(names.is_sorted());
+        let order: Vec<_> = layout.tensors()[..14]
+            .iter()
+            .map(|tensor| {
+                let parts: Vec<_> = tensor.name.split('.').collect();
+                format!("{} {}", parts[6], parts[7])
+            })
+            .collect();
+        let expected = [
+            "q_proj lora_A",
+            "k_proj lora_A",
+            "v_proj lora_A",
+            "q_proj lora_B",
+            "k_proj lora_B",
+            "v_proj lora_B",
+            "o_proj lora_A",
+            "o_proj lora_B",
+            "gate_proj lora_A",
+            "up_proj lora_A",
+            "gate_proj lora_B",
+            "up_proj lora_B",
+            "down_proj lora_A",
+            "down_proj lora_B",
+        ];
+        assert_eq!(order, expected);
         let mut end = 0;
         for tensor in layout.tensors() {
             assert_eq!(tensor.offset, end, "{}", tensor.name);

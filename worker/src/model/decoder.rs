@@ -12,16 +12,16 @@ pub struct Model<O: Ops = Cpu> {
     spec: Spec,
     embed: O::Linear,
     layers: Vec<DeviceLayer<O>>,
-    final_norm: O::Buf,
+    final_norm: O::Floats,
     head: Option<O::Linear>,
 }
 
 /// One decoder layer on the device.
 pub struct DeviceLayer<O: Ops> {
     /// Norm before attention, the family's offset added.
-    pub attn_norm: O::Buf,
+    pub attn_norm: O::Floats,
     /// Norm before the MLP, the family's offset added.
-    pub mlp_norm: O::Buf,
+    pub mlp_norm: O::Floats,
     linears: [DeviceLinear<O>; 7],
 }
 
@@ -30,7 +30,7 @@ pub struct DeviceLinear<O: Ops> {
     /// W.
     pub weight: O::Linear,
     /// One number an output, where there is a bias.
-    pub bias: Option<O::Buf>,
+    pub bias: Option<O::Floats>,
 }
 
 /// Weights that do not fit the model's dimensions.
@@ -88,7 +88,7 @@ impl<O: Ops> Model<O> {
             ]
             .map(linear),
         };
-        let embed = table(weights.embed);
+        let embed = ops.upload_embeddings(weights.embed, spec.tied_head);
         let layers = weights.layers.into_iter().map(layer).collect();
         let final_norm = norm(weights.final_norm);
         let head = weights.head.map(table);
@@ -128,7 +128,7 @@ impl<O: Ops> Model<O> {
 
     /// Norm before the head, the family's offset added.
     #[must_use]
-    pub fn final_norm(&self) -> &O::Buf {
+    pub fn final_norm(&self) -> &O::Floats {
         &self.final_norm
     }
 

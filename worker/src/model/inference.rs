@@ -3,7 +3,7 @@
 use super::layer::{Activations, Layer, Tokens, Workspace};
 use super::{Model, Spec};
 use crate::lora::Adapter;
-use crate::ops::{Norm, Ops, Out};
+use crate::ops::{Norm, Ops};
 use crate::train::PackedBatch;
 
 /// Runs all layers over a packed batch and returns the residual stream before the last norm, tokens × hidden.
@@ -14,7 +14,7 @@ use crate::train::PackedBatch;
 /// If a token lies outside the vocabulary.
 pub fn hidden_states<O: Ops>(
     model: &Model<O>,
-    adapter: Option<&Adapter<O::Buf>>,
+    adapter: Option<&Adapter<O::Params>>,
     batch: &PackedBatch,
     mut observe: impl FnMut(usize, &Activations<O>),
 ) -> O::Buf {
@@ -23,10 +23,10 @@ pub fn hidden_states<O: Ops>(
     let tokens = Tokens::new(ops, spec, batch.cu_seqlens(), &batch.positions());
     let mut kept = Activations::new(ops, spec, batch.len());
     let mut work = Workspace::for_forward(ops, spec, batch.len(), rank);
-    let mut x = ops.alloc(batch.len() * spec.hidden);
-    let mut next = ops.alloc(batch.len() * spec.hidden);
+    let mut x = ops.alloc(batch.len(), spec.hidden);
+    let mut next = ops.alloc(batch.len(), spec.hidden);
     ops.embed(
-        &ops.upload_ids(batch.tokens()),
+        &ops.upload_ids(batch.tokens(), spec.vocab),
         model.embed(),
         spec.embed_scale,
         &mut x,
@@ -48,7 +48,13 @@ pub fn hidden_states<O: Ops>(
 }
 
 /// Logits of some rows of the residual stream, rows × vocabulary.
-pub fn head_logits<O: Ops>(model: &Model<O>, x_td: &O::Buf, rows: &[u32]) -> Vec<f32> {
+///
+/// `tokens` is how many rows the stream has.
+pub fn head_logits<O: Ops>(
+    model: &Model<O>,
+    (x_td, tokens): (&O::Buf, usize),
+    rows: &[u32],
+) -> Vec<f32> {
     let (
         ops,
         &Spec {
@@ -59,10 +65,9 @@ pub fn head_logits<O: Ops>(model: &Model<O>, x_td: &O::Buf, rows: &[u32]) -> Vec
         },
     ) = (model.ops(), model.spec());
     let count = rows.len();
-    let buffer = |width: usize| ops.alloc(count * width);
-    let (mut x, mut xn, mut rstd, mut y) =
-        (buffer(hidden), buffer(hidden), buffer(1), buffer(vocab));
-    ops.gather_rows(&ops.upload_ids(rows), hidden, x_td, &mut x);
+    let (mut x, mut xn) = (ops.alloc(count, hidden), ops.alloc(count, hidden));
+    let (mut rstd, mut y) = (ops.alloc_floats(count), ops.alloc(count, vocab));
+    ops.gather_rows(&ops.upload_ids(rows, tokens), hidden, x_td, &mut x);
     let norm = Norm {
         weight: model.final_norm(),
         eps: rms_eps,
@@ -70,9 +75,9 @@ pub fn head_logits<O: Ops>(model: &Model<O>, x_td: &O::Buf, rows: &[u32]) -> Vec
         width: hidden,
     };
     ops.rms_norm_forward(norm, &x, &mut xn, &mut rstd);
-    ops.linear_forward(count, &xn, model.head(), Out::set(&mut y));
+    ops.linear_forward(count, &xn, model.head(), &mut y);
     let mut logits = vec![0.0; count * vocab];
-    ops.read(&y, &mut logits);
+    ops.read(&y, vocab, &mut logits);
     logits
 }
 
@@ -82,13 +87,10 @@ pub fn head_logits<O: Ops>(model: &Model<O>, x_td: &O::Buf, rows: &[u32]) -> Vec
 /// If a token lies outside the vocabulary.
 pub fn logits<O: Ops>(
     model: &Model<O>,
-    adapter: Option<&Adapter<O::Buf>>,
+    adapter: Option<&Adapter<O::Params>>,
     batch: &PackedBatch,
     rows: &[u32],
 ) -> Vec<f32> {
-    head_logits(
-        model,
-        &hidden_states(model, adapter, batch, |_, _| ()),
-        rows,
-    )
+    let x_td = hidden_states(model, adapter, batch, |_, _| ());
+    head_logits(model, (&x_td, batch.len()), rows)
 }

@@ -96,6 +96,32 @@ impl Projection {
     }
 }
 
+/// What a linear reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// The norm before attention: queries, keys, values.
+    AttentionNorm,
+    /// The attention's output.
+    Attention,
+    /// The norm before the MLP: gate and up.
+    MlpNorm,
+    /// The gated unit's output.
+    GatedUnit,
+}
+
+impl Projection {
+    /// What it reads.
+    #[must_use]
+    pub fn input(self) -> Input {
+        match self {
+            Self::Q | Self::K | Self::V => Input::AttentionNorm,
+            Self::O => Input::Attention,
+            Self::Gate | Self::Up => Input::MlpNorm,
+            Self::Down => Input::GatedUnit,
+        }
+    }
+}
+
 /// Dimensions that no model can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {

@@ -1,31 +1,7 @@
-//! A frozen linear with its adapter, out of plain ops: the reference that a fused path is compared with.
+//! A frozen linear with its adapter, out of plain products: the reference that a fused path is compared with.
 
-use super::{Mat, Ops, Out, Write};
+use super::{AdaptedLinear, Cpu, Mat, Out, Write};
 use crate::lora::LoraPair;
-
-/// A frozen linear, its bias, its adapter.
-pub struct AdaptedLinear<'a, O: Ops> {
-    /// W.
-    pub weight: &'a O::Linear,
-    /// One number an output, where there is a bias.
-    pub bias: Option<&'a O::Buf>,
-    /// Outputs and inputs.
-    pub shape: (usize, usize),
-    /// The low-rank branch, where the linear is targeted.
-    pub lora: Option<LoraBranch<'a, O::Buf>>,
-}
-
-/// The low-rank branch beside a linear.
-pub struct LoraBranch<'a, B> {
-    /// All adapter values.
-    pub values: &'a B,
-    /// Where A and B lie among them.
-    pub pair: LoraPair,
-    /// s.
-    pub scale: f32,
-    /// Offset, among all adapter values, of the first element of the gradient buffer.
-    pub grad_base: usize,
-}
 
 /// Room for `tokens × rank` numbers, twice.
 #[derive(Debug)]
@@ -36,15 +12,15 @@ pub struct LoraScratch<B> {
     pub dyb_tr: B,
 }
 
-pub(super) fn forward<O: Ops>(
-    ops: &O,
+pub(super) fn forward(
+    ops: &Cpu,
     tokens: usize,
-    x_ti: &O::Buf,
-    linear: AdaptedLinear<'_, O>,
-    scratch: &mut LoraScratch<O::Buf>,
-    mut y_to: Out<'_, O::Buf>,
+    x_ti: &Vec<f32>,
+    linear: &AdaptedLinear<'_, Cpu>,
+    scratch: &mut LoraScratch<Vec<f32>>,
+    mut y_to: Out<'_, Vec<f32>>,
 ) {
-    ops.linear_forward(tokens, x_ti, linear.weight, y_to.reborrow());
+    ops.multiply_forward(tokens, x_ti, linear.weight, y_to.reborrow());
     if let Some(bias) = linear.bias {
         ops.add_bias(tokens, bias, y_to.buf);
     }
@@ -73,17 +49,17 @@ pub(super) fn forward<O: Ops>(
     );
 }
 
-pub(super) fn backward<O: Ops>(
-    ops: &O,
+pub(super) fn backward(
+    ops: &Cpu,
     tokens: usize,
-    (x_ti, dy_to): (&O::Buf, &O::Buf),
-    linear: AdaptedLinear<'_, O>,
-    scratch: &mut LoraScratch<O::Buf>,
-    mut dx_ti: Option<Out<'_, O::Buf>>,
-    grads: &mut O::Buf,
+    (x_ti, dy_to): (&Vec<f32>, &Vec<f32>),
+    linear: &AdaptedLinear<'_, Cpu>,
+    scratch: &mut LoraScratch<Vec<f32>>,
+    mut dx_ti: Option<Out<'_, Vec<f32>>>,
+    grads: &mut Vec<f32>,
 ) {
     if let Some(dx_ti) = &mut dx_ti {
-        ops.linear_backward(tokens, dy_to, linear.weight, dx_ti.reborrow());
+        ops.multiply_backward(tokens, dy_to, linear.weight, dx_ti.reborrow());
     }
     let Some(lora) = linear.lora else { return };
     let (outputs, inputs) = linear.shape;

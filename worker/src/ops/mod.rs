@@ -4,13 +4,14 @@
 //!
 //! * **Shapes** are suffixes: `t` tokens of the packed batch, `s` supervised rows, `d` residual width, `i`/`o` inputs
 //!   and outputs of a linear, `r` adapter rank, `h` query heads, `k` key/value heads, `e` head width, `f` MLP width,
-//!   `v` vocabulary. All arrays are row by row, packed, and hold *at least* the elements that the shape names:
-//!   buffers are reused, and what lies beyond is neither read nor written.
+//!   `v` vocabulary. A [`Ops::Buf`] is a matrix of at least the rows that the shape names: buffers are reused, and what
+//!   lies beyond is neither read nor written. How its rows lie is the backend's business.
 //! * **Outputs** say `=` (old contents never read, poison allowed) or `+=`. An output may overlap no input unless the
 //!   op says "in place". The borrow checker holds the CPU backend to it.
 //! * **Accumulation** is in f32 at least, in an order that depends on shapes alone: never on the number of threads,
 //!   on timing or on addresses. Two calls with equal inputs give equal bits.
-//! * Ops may be asynchronous; [`Ops::read`] and a returned number wait.
+//! * Ops may be asynchronous, and one that fails is followed by others that do nothing: [`Ops::health`] says what
+//!   failed. [`Ops::read`], [`Ops::loss`] and [`Ops::health`] wait for all work before them.
 
 pub mod cpu;
 pub mod cuda;
@@ -18,49 +19,81 @@ mod lora;
 mod types;
 
 pub use cpu::Cpu;
-pub use lora::{AdaptedLinear, LoraBranch, LoraScratch};
+pub use lora::LoraScratch;
 pub use types::{
-    AttentionGrads, AttentionSaved, AttentionShape, Mat, Norm, Out, Qkv, Rotation, Spans, Turn,
-    Write,
+    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, LoraBranch, Mat,
+    Norm, Out, Qkv, Rotation, Turn, Write,
 };
 
-use crate::model::{Activation, FrozenLinear};
+use crate::model::{Activation, DenseMatrix, FrozenLinear};
 
 /// A compute backend. See the module for the contract that all methods share.
-pub trait Ops: Send + Sync {
-    /// Activations, adapter values, gradients.
+pub trait Ops: Send + Sync + Sized {
+    /// A matrix of activations or of their gradients.
     type Buf: Send + Sync;
-    /// Token ids, positions, row numbers, boundaries.
+    /// Numbers in f32: statistics, angles, weights of norms, gradients of adapters.
+    type Floats: Send + Sync;
+    /// An adapter's numbers as products read them.
+    type Params: Send + Sync;
+    /// Token ids, row numbers.
     type Ids: Send + Sync;
+    /// Document boundaries.
+    type Documents: Send + Sync;
     /// A frozen matrix on the device.
     type Linear: Send + Sync;
+    /// Room for an adapter's low-rank intermediates.
+    type Scratch: Send + Sync;
+    /// A loss that may still be under way.
+    type Loss;
 
-    /// A buffer for `len` elements; contents unspecified.
-    fn alloc(&self, len: usize) -> Self::Buf;
+    /// Bytes of an element of [`Self::Buf`].
+    const ELEMENT_BYTES: usize;
 
-    /// A buffer that holds `values`.
-    fn upload(&self, values: Vec<f32>) -> Self::Buf;
+    /// A matrix; contents unspecified.
+    fn alloc(&self, rows: usize, width: usize) -> Self::Buf {
+        let [buf] = self.alloc_joined(rows, [width]);
+        buf
+    }
 
-    /// Small integers that kernels read.
-    fn upload_ids(&self, ids: &[u32]) -> Self::Ids;
+    /// Matrices of which each row belongs together, as outputs of linears with one input do: side by side where that
+    /// lets the backend compute them at once. Contents unspecified.
+    fn alloc_joined<const N: usize>(&self, rows: usize, widths: [usize; N]) -> [Self::Buf; N];
+
+    /// Room for `len` numbers; contents unspecified.
+    fn alloc_floats(&self, len: usize) -> Self::Floats;
+
+    /// Room for the intermediates of adapters of rank `rank`.
+    fn alloc_scratch(&self, tokens: usize, rank: usize) -> Self::Scratch;
+
+    /// Numbers on the device.
+    fn upload(&self, values: Vec<f32>) -> Self::Floats;
+
+    /// Ids or row numbers, all below `below`.
+    ///
+    /// # Panics
+    /// If one is not.
+    fn upload_ids(&self, ids: &[u32], below: usize) -> Self::Ids;
+
+    /// Boundaries of documents whose queries and keys are the same tokens: document i is `bounds[i]..bounds[i + 1]`.
+    fn upload_documents(&self, bounds: &[u32]) -> Self::Documents;
+
+    /// Boundaries of documents whose queries are the last of their keys: a cache. There is no backward for those.
+    fn upload_continued(&self, queries: &[u32], keys: &[u32]) -> Self::Documents;
 
     /// A frozen matrix, moved to the device.
     fn upload_linear(&self, weight: FrozenLinear) -> Self::Linear;
 
-    /// `out = buf[..out.len()]`. Waits for all work before it.
-    fn read(&self, buf: &Self::Buf, out: &mut [f32]);
+    /// The table that tokens are looked up in; also the head where that is tied.
+    fn upload_embeddings(&self, table: DenseMatrix, tied: bool) -> Self::Linear;
 
-    /// `buf[..len] = 0`.
-    fn zero(&self, len: usize, buf: &mut Self::Buf);
+    /// `out = buf`, `out.len() / width` rows. Waits for all work before it.
+    fn read(&self, buf: &Self::Buf, width: usize, out: &mut [f32]);
 
-    /// `dst[..len] = src[..len]`.
-    fn copy(&self, len: usize, src: &Self::Buf, dst: &mut Self::Buf);
+    /// `buf[..rows] = 0`.
+    fn zero(&self, shape: (usize, usize), buf: &mut Self::Buf);
 
-    /// `dst[offset..offset + len] = src[..len]`: appends to a cache.
-    fn copy_at(&self, len: usize, src: &Self::Buf, offset: usize, dst: &mut Self::Buf);
-
-    /// `y_to += bias_o` for each of `tokens` rows.
-    fn add_bias(&self, tokens: usize, bias_o: &Self::Buf, y_to: &mut Self::Buf);
+    /// `dst[first..first + rows] = src[..rows]`, rows of `width`: appends to a cache.
+    fn copy_rows(&self, shape: (usize, usize), src: &Self::Buf, first: usize, dst: &mut Self::Buf);
 
     /// `out_td = scale · table_vd[ids_t]`.
     fn embed(&self, ids_t: &Self::Ids, table_vd: &Self::Linear, scale: f32, out_td: &mut Self::Buf);
@@ -83,61 +116,72 @@ pub trait Ops: Send + Sync {
         out_td: &mut Self::Buf,
     );
 
-    /// Multiplies by a frozen matrix: `y_to (= or +=) x_ti · w_oiᵀ`.
+    /// Multiplies by a frozen matrix: `y_to = x_ti · w_oiᵀ`.
     fn linear_forward(
         &self,
         tokens: usize,
         x_ti: &Self::Buf,
         w_oi: &Self::Linear,
-        y_to: Out<'_, Self::Buf>,
+        y_to: &mut Self::Buf,
     );
 
-    /// Gradient of [`Self::linear_forward`] for its input: `dx_ti (= or +=) dy_to · w_oi`.
-    fn linear_backward(
+    /// Frozen linears of one input, each with its adapter: `y_to = x·Wᵀ + bias + s·(x·Aᵀ)·Bᵀ (+ residual_to)`, one `y` for
+    /// each linear. With a residual there is one linear.
+    fn adapted_forward(
         &self,
         tokens: usize,
-        dy_to: &Self::Buf,
-        w_oi: &Self::Linear,
-        dx_ti: Out<'_, Self::Buf>,
+        x_ti: &Self::Buf,
+        linears: &[AdaptedLinear<'_, Self>],
+        scratch: &mut Self::Scratch,
+        y_to: &mut [&mut Self::Buf],
+        residual_to: Option<&Self::Buf>,
     );
 
-    /// `c_mn (= or +=) alpha · a_mk · b_kn`, each operand as it lies or transposed. Meant for the adapter: one of m,
-    /// n, k is a rank.
-    fn gemm(
+    /// Gradient of [`Self::adapted_forward`] without its residual: `dx_ti =`, summed over the linears, where wanted, and
+    /// A's and B's gradients, `=`, into `grads` at their offsets less `grad_base`.
+    fn adapted_backward(
         &self,
-        mnk: [usize; 3],
-        alpha: f32,
-        a_mk: Mat<'_, Self::Buf>,
-        b_kn: Mat<'_, Self::Buf>,
-        c_mn: Out<'_, Self::Buf>,
+        tokens: usize,
+        x_ti: &Self::Buf,
+        dy_to: &[&Self::Buf],
+        linears: &[AdaptedLinear<'_, Self>],
+        scratch: &mut Self::Scratch,
+        dx_ti: Option<&mut Self::Buf>,
+        grads: &mut Self::Floats,
     );
 
     /// Root-mean-square norm of each row: `rstd_t = 1/√(mean(x²) + eps)`, `y_td = x · rstd · weight_d`. Both `=`.
     fn rms_norm_forward(
         &self,
-        norm: Norm<'_, Self::Buf>,
+        norm: Norm<'_, Self::Floats>,
         x_td: &Self::Buf,
         y_td: &mut Self::Buf,
-        rstd_t: &mut Self::Buf,
+        rstd_t: &mut Self::Floats,
     );
 
     /// Gradient of the norm for its input: `dx_td += …`. The weight is frozen.
     fn rms_norm_backward(
         &self,
-        norm: Norm<'_, Self::Buf>,
-        x_and_rstd: (&Self::Buf, &Self::Buf),
+        norm: Norm<'_, Self::Floats>,
+        x_and_rstd: (&Self::Buf, &Self::Floats),
         dy_td: &Self::Buf,
         dx_td: &mut Self::Buf,
     );
 
-    /// Rotates each head's pairs (element e with element e + half) by the angle of its position, in place.
-    /// `backward` turns the other way, which is the gradient.
-    fn rope(&self, rotation: Rotation<'_, Self::Buf>, heads: usize, x_the: &mut Self::Buf);
+    /// Rotates each pair of every head (element e with element e + half) by the angle of its position, in place:
+    /// `heads` of queries and of keys. [`Turn::Backward`] is the gradient.
+    fn rope(
+        &self,
+        rotation: Rotation<'_, Self::Floats>,
+        heads: (usize, usize),
+        q_the: &mut Self::Buf,
+        k_tke: &mut Self::Buf,
+    );
 
-    /// `h_tf = act(gate_tf) · up_tf` over `len` elements.
+    /// `h_tf = act(gate_tf) · up_tf`; `shape` is tokens and width.
     fn glu_forward(
         &self,
-        len: usize,
+        shape: (usize, usize),
         act: Activation,
         gate_up: (&Self::Buf, &Self::Buf),
         h: &mut Self::Buf,
@@ -146,7 +190,7 @@ pub trait Ops: Send + Sync {
     /// Gradient of the gated unit, in place: `gate` becomes its own gradient, `up` its own.
     fn glu_backward(
         &self,
-        len: usize,
+        shape: (usize, usize),
         act: Activation,
         dh: &Self::Buf,
         gate_up: (&mut Self::Buf, &mut Self::Buf),
@@ -158,10 +202,10 @@ pub trait Ops: Send + Sync {
     fn attention_forward(
         &self,
         shape: AttentionShape,
-        spans: Spans<'_, Self::Ids>,
+        documents: &Self::Documents,
         qkv: Qkv<'_, Self::Buf>,
         out_the: &mut Self::Buf,
-        lse_th: &mut Self::Buf,
+        lse_th: &mut Self::Floats,
     );
 
     /// Gradient of [`Self::attention_forward`] for queries, keys and values, all `=`. Queries and keys of a document
@@ -169,14 +213,14 @@ pub trait Ops: Send + Sync {
     fn attention_backward(
         &self,
         shape: AttentionShape,
-        documents: &Self::Ids,
-        saved: AttentionSaved<'_, Self::Buf>,
+        documents: &Self::Documents,
+        saved: AttentionSaved<'_, Self>,
         dout_the: &Self::Buf,
         grads: AttentionGrads<'_, Self::Buf>,
     );
 
     /// Head and cross-entropy of supervised rows in one pass over chunks of rows, so that logits exist for one chunk
-    /// only. Returns the sum of −log p(target), summed in f64; `dx_sd = scale · (softmax − onehot) · head_vd`.
+    /// only. Gives the sum of −log p(target), summed in f64; `dx_sd = scale · (softmax − onehot) · head_vd`.
     fn cross_entropy(
         &self,
         targets_s: &Self::Ids,
@@ -184,36 +228,14 @@ pub trait Ops: Send + Sync {
         scale: f32,
         x_sd: &Self::Buf,
         dx_sd: &mut Self::Buf,
-    ) -> f64;
+    ) -> Self::Loss;
 
-    /// A frozen linear and its adapter: `y_to (= or +=) x·Wᵀ + bias + s·(x·Aᵀ)·Bᵀ`. A backend may fuse it; this is
-    /// the reference.
-    fn adapted_forward(
-        &self,
-        tokens: usize,
-        x_ti: &Self::Buf,
-        linear: AdaptedLinear<'_, Self>,
-        scratch: &mut LoraScratch<Self::Buf>,
-        y_to: Out<'_, Self::Buf>,
-    ) where
-        Self: Sized,
-    {
-        lora::forward(self, tokens, x_ti, linear, scratch, y_to);
-    }
+    /// A loss's number. Waits for all work before it.
+    fn loss(&self, loss: Self::Loss) -> f64;
 
-    /// Gradient of [`Self::adapted_forward`]: `dx_ti` (where wanted), and A's and B's gradients, `=`, into `grads` at
-    /// their offsets less `linear.grad_base`.
-    fn adapted_backward(
-        &self,
-        tokens: usize,
-        (x_ti, dy_to): (&Self::Buf, &Self::Buf),
-        linear: AdaptedLinear<'_, Self>,
-        scratch: &mut LoraScratch<Self::Buf>,
-        dx_ti: Option<Out<'_, Self::Buf>>,
-        grads: &mut Self::Buf,
-    ) where
-        Self: Sized,
-    {
-        lora::backward(self, tokens, (x_ti, dy_to), linear, scratch, dx_ti, grads);
-    }
+    /// Whether all work so far was done. Waits for it.
+    ///
+    /// # Errors
+    /// The first thing that failed since the last call.
+    fn health(&self) -> Result<(), DeviceError>;
 }

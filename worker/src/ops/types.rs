@@ -1,5 +1,45 @@
 //! Arguments of ops.
 
+use super::Ops;
+use crate::lora::LoraPair;
+
+/// What a device could not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DeviceError(pub String);
+
+/// A frozen linear, its bias, its adapter.
+pub struct AdaptedLinear<'a, O: Ops> {
+    /// W.
+    pub weight: &'a O::Linear,
+    /// One number an output, where there is a bias.
+    pub bias: Option<&'a O::Floats>,
+    /// Outputs and inputs.
+    pub shape: (usize, usize),
+    /// The low-rank branch, where the linear is targeted.
+    pub lora: Option<LoraBranch<'a, O::Params>>,
+}
+
+/// The low-rank branch beside a linear.
+pub struct LoraBranch<'a, B> {
+    /// All adapter values.
+    pub values: &'a B,
+    /// Where A and B lie among them.
+    pub pair: LoraPair,
+    /// s.
+    pub scale: f32,
+    /// Offset, among all adapter values, of the first element of the gradient buffer.
+    pub grad_base: usize,
+}
+
+impl<B> Clone for LoraBranch<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for LoraBranch<'_, B> {}
+
 /// Whether an output replaces or adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
@@ -129,6 +169,14 @@ pub struct Rotation<'a, B> {
     pub turn: Turn,
 }
 
+impl<B> Clone for Rotation<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Rotation<'_, B> {}
+
 /// Direction of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
@@ -151,25 +199,6 @@ pub struct AttentionShape {
     pub scale: f32,
 }
 
-/// Document boundaries: document i has queries `queries[i]..queries[i + 1]` and keys `keys[i]..keys[i + 1]`.
-#[derive(Debug)]
-pub struct Spans<'a, I> {
-    /// Boundaries among queries.
-    pub queries: &'a I,
-    /// Boundaries among keys.
-    pub keys: &'a I,
-}
-
-impl<'a, I> Spans<'a, I> {
-    /// As many queries as keys: a whole packed batch.
-    pub fn whole(documents: &'a I) -> Self {
-        Self {
-            queries: documents,
-            keys: documents,
-        }
-    }
-}
-
 /// Queries (tokens × heads × width), keys and values (tokens × kv_heads × width).
 #[derive(Debug)]
 pub struct Qkv<'a, B> {
@@ -182,14 +211,13 @@ pub struct Qkv<'a, B> {
 }
 
 /// What the attention's backward needs of its forward.
-#[derive(Debug)]
-pub struct AttentionSaved<'a, B> {
+pub struct AttentionSaved<'a, O: Ops> {
     /// Its inputs.
-    pub qkv: Qkv<'a, B>,
+    pub qkv: Qkv<'a, O::Buf>,
     /// Its output.
-    pub out: &'a B,
+    pub out: &'a O::Buf,
     /// Logarithm of the sum of exponentials, tokens × heads.
-    pub lse: &'a B,
+    pub lse: &'a O::Floats,
 }
 
 /// Where the attention's gradients go.

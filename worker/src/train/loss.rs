@@ -17,20 +17,20 @@ pub struct SlotLoss {
 pub(super) struct LossBuffers<O: Ops> {
     x: O::Buf,
     xn: O::Buf,
-    rstd: O::Buf,
+    rstd: O::Floats,
     dxn: O::Buf,
     dx: O::Buf,
 }
 
 impl<O: Ops> LossBuffers<O> {
     pub(super) fn new(ops: &O, hidden: usize, rows: usize) -> Self {
-        let buffer = |width: usize| ops.alloc(rows * width);
+        let buffer = || ops.alloc(rows, hidden);
         Self {
-            x: buffer(hidden),
-            xn: buffer(hidden),
-            rstd: buffer(1),
-            dxn: buffer(hidden),
-            dx: buffer(hidden),
+            x: buffer(),
+            xn: buffer(),
+            rstd: ops.alloc_floats(rows),
+            dxn: buffer(),
+            dx: buffer(),
         }
     }
 
@@ -41,11 +41,11 @@ impl<O: Ops> LossBuffers<O> {
         batch: &PackedBatch,
         scale: f32,
         (x_td, dx_td): (&O::Buf, &mut O::Buf),
-    ) -> SlotLoss {
+    ) -> O::Loss {
         let (ops, width) = (model.ops(), model.spec().hidden);
         let (rows, targets) = (
-            ops.upload_ids(batch.rows()),
-            ops.upload_ids(batch.targets()),
+            ops.upload_ids(batch.rows(), batch.len()),
+            ops.upload_ids(batch.targets(), model.spec().vocab),
         );
         let count = batch.rows().len();
         ops.gather_rows(&rows, width, x_td, &mut self.x);
@@ -56,13 +56,10 @@ impl<O: Ops> LossBuffers<O> {
             width,
         };
         ops.rms_norm_forward(norm, &self.x, &mut self.xn, &mut self.rstd);
-        let loss_sum = ops.cross_entropy(&targets, model.head(), scale, &self.xn, &mut self.dxn);
-        ops.zero(count * width, &mut self.dx);
+        let loss = ops.cross_entropy(&targets, model.head(), scale, &self.xn, &mut self.dxn);
+        ops.zero((count, width), &mut self.dx);
         ops.rms_norm_backward(norm, (&self.x, &self.rstd), &self.dxn, &mut self.dx);
         ops.scatter_rows(&rows, (batch.len(), width), &self.dx, dx_td);
-        SlotLoss {
-            loss_sum,
-            supervised: batch.supervised(),
-        }
+        loss
     }
 }

@@ -4,6 +4,7 @@ use weft_common::recipe::GradientCheckpointing;
 
 use crate::model::Spec;
 use crate::model::layer::{Activations, Workspace};
+use crate::ops::Ops;
 
 /// How many layers keep their activations; the others are computed again from their input. No plan changes a bit of
 /// the result.
@@ -33,7 +34,7 @@ impl MemoryPlan {
     /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows at `tokens` tokens a
     /// micro-batch.
     #[must_use]
-    pub fn choose(
+    pub fn choose<O: Ops>(
         spec: &Spec,
         checkpointing: GradientCheckpointing,
         (tokens, rank): (usize, usize),
@@ -44,7 +45,7 @@ impl MemoryPlan {
             GradientCheckpointing::True | GradientCheckpointing::Unsloth => Self::recompute(),
             GradientCheckpointing::Auto => {
                 let plan = |kept_layers| Self { kept_layers };
-                let fits = |plan: &Self| plan.bytes(spec, tokens, rank) <= budget_bytes;
+                let fits = |plan: &Self| plan.bytes::<O>(spec, tokens, rank) <= budget_bytes;
                 (1..=spec.layers)
                     .rev()
                     .map(plan)
@@ -62,14 +63,14 @@ impl MemoryPlan {
 
     /// Bytes of the pass's buffers at `tokens` tokens and adapter rank `rank`, the loss's chunk not counted.
     #[must_use]
-    pub fn bytes(self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
+    pub fn bytes<O: Ops>(self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
         let inputs = (spec.layers + 1) * spec.hidden;
-        let kept = self.kept_layers * Activations::<crate::ops::Cpu>::per_token(spec);
-        let work = Workspace::<crate::ops::Cpu>::per_token(spec, rank);
+        let kept = self.kept_layers * Activations::<O>::per_token(spec);
+        let work = Workspace::<O>::per_token(spec, rank);
         // The gradient of the residual stream, and what the loss gathers: rows, their norm, two gradients.
         let loss = 5 * spec.hidden + 1;
         let numbers = tokens * (inputs + kept + work + loss);
-        (numbers * size_of::<f32>()) as u64
+        (numbers * O::ELEMENT_BYTES) as u64
     }
 
     /// Where layer `layer` puts its activations. Layers that are not kept share the first place with the lowest kept
@@ -88,18 +89,19 @@ impl MemoryPlan {
 mod tests {
     use super::*;
     use crate::model::tests_support::toy;
+    use crate::ops::Cpu;
 
     const SHAPE: (usize, usize) = (128, 16);
 
     fn chosen(checkpointing: GradientCheckpointing, budget: u64) -> usize {
         let spec = Spec { layers: 8, ..toy() };
-        MemoryPlan::choose(&spec, checkpointing, SHAPE, budget).kept_layers()
+        MemoryPlan::choose::<Cpu>(&spec, checkpointing, SHAPE, budget).kept_layers()
     }
 
     #[test]
     fn auto_keeps_as_many_layers_as_the_budget_allows() {
         let spec = Spec { layers: 8, ..toy() };
-        let bytes = |kept_layers| MemoryPlan { kept_layers }.bytes(&spec, SHAPE.0, SHAPE.1);
+        let bytes = |kept_layers| MemoryPlan { kept_layers }.bytes::<Cpu>(&spec, SHAPE.0, SHAPE.1);
         assert_eq!(chosen(GradientCheckpointing::Auto, bytes(5)), 5);
         assert_eq!(chosen(GradientCheckpointing::Auto, bytes(5) - 1), 4);
         assert_eq!(chosen(GradientCheckpointing::Auto, u64::MAX), 8);

@@ -1,6 +1,8 @@
 //! Forward and backward, exact accumulation, optimizer.
 
 pub mod accumulator;
+mod backend;
+mod cpu;
 pub mod fixed_point;
 pub mod optimizer;
 pub mod session;
@@ -10,7 +12,9 @@ mod loss;
 mod memory_plan;
 mod pass;
 
+pub use backend::{Backend, StepScalars};
 pub use batch::PackedBatch;
+pub use cpu::CpuSums;
 pub use loss::SlotLoss;
 pub use memory_plan::MemoryPlan;
 pub use pass::{GradSink, Pass, PassError};

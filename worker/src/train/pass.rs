@@ -7,7 +7,7 @@ use super::{MemoryPlan, PackedBatch, SlotLoss};
 use crate::lora::{Adapter, AdapterLayout};
 use crate::model::layer::{Activations, Below, Layer, Tokens, Workspace};
 use crate::model::{Model, Spec};
-use crate::ops::Ops;
+use crate::ops::{DeviceError, Ops};
 
 /// Takes gradients as they are finished, so that no gradient of the whole adapter is ever held.
 pub trait GradSink<B = Vec<f32>> {
@@ -47,6 +47,9 @@ pub enum PassError {
         /// The model's limit.
         context: usize,
     },
+    /// The device could not do its work.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The sink wanted no more; it may hold a part of the gradient.
     #[error("the micro-batch was abandoned")]
     Abandoned,
@@ -67,7 +70,7 @@ struct Room<O: Ops> {
     work: Workspace<O>,
     loss: LossBuffers<O>,
     dx: O::Buf,
-    lora_grads: O::Buf,
+    lora_grads: O::Floats,
 }
 
 impl<O: Ops> Pass<O> {
@@ -90,10 +93,10 @@ impl<O: Ops> Pass<O> {
     pub fn forward_backward(
         &mut self,
         model: &Model<O>,
-        adapter: &Adapter<O::Buf>,
+        adapter: &Adapter<O::Params>,
         batch: &PackedBatch,
         scale: f32,
-        sink: &mut dyn GradSink<O::Buf>,
+        sink: &mut dyn GradSink<O::Floats>,
     ) -> Result<SlotLoss, PassError> {
         check(model.spec(), batch)?;
         if batch.supervised() == 0 {
@@ -119,7 +122,12 @@ impl<O: Ops> Pass<O> {
             .loss
             .forward_backward(model, batch, scale, (last, &mut room.dx));
         run.backward(room, sink)?;
-        Ok(loss)
+        let loss_sum = model.ops().loss(loss);
+        model.ops().health()?;
+        Ok(SlotLoss {
+            loss_sum,
+            supervised: batch.supervised(),
+        })
     }
 
     fn room_for(
@@ -138,7 +146,7 @@ impl<O: Ops> Pass<O> {
 impl<O: Ops> Room<O> {
     fn new(model: &Model<O>, layout: &AdapterLayout, plan: MemoryPlan, tokens: usize) -> Self {
         let (ops, spec) = (model.ops(), model.spec());
-        let stream = || ops.alloc(tokens * spec.hidden);
+        let stream = || ops.alloc(tokens, spec.hidden);
         Self {
             capacity: tokens,
             inputs: (0..=spec.layers).map(|_| stream()).collect(),
@@ -148,7 +156,7 @@ impl<O: Ops> Room<O> {
             work: Workspace::for_training(ops, spec, tokens, layout.max_rank()),
             loss: LossBuffers::new(ops, spec.hidden, tokens),
             dx: stream(),
-            lora_grads: ops.alloc(layout.max_layer_len()),
+            lora_grads: ops.alloc_floats(layout.max_layer_len()),
         }
     }
 }
@@ -156,7 +164,7 @@ impl<O: Ops> Room<O> {
 /// One pass under way.
 struct Run<'a, O: Ops> {
     model: &'a Model<O>,
-    adapter: &'a Adapter<O::Buf>,
+    adapter: &'a Adapter<O::Params>,
     plan: MemoryPlan,
     tokens: &'a Tokens<O>,
 }
@@ -184,10 +192,10 @@ impl<'a, O: Ops> Run<'a, O> {
         &self,
         batch: &PackedBatch,
         room: &mut Room<O>,
-        sink: &dyn GradSink<O::Buf>,
+        sink: &dyn GradSink<O::Floats>,
     ) -> Result<(), PassError> {
         let (ops, spec) = (self.model.ops(), self.model.spec());
-        let ids = ops.upload_ids(batch.tokens());
+        let ids = ops.upload_ids(batch.tokens(), spec.vocab);
         ops.embed(
             &ids,
             self.model.embed(),
@@ -208,7 +216,7 @@ impl<'a, O: Ops> Run<'a, O> {
     fn backward(
         &self,
         room: &mut Room<O>,
-        sink: &mut dyn GradSink<O::Buf>,
+        sink: &mut dyn GradSink<O::Floats>,
     ) -> Result<(), PassError> {
         let spec = self.model.spec();
         let layout = self.adapter.layout();

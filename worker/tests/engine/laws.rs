@@ -5,6 +5,7 @@ use rayon::ThreadPoolBuilder;
 use weft_common::data::Row;
 use weft_common::recipe::GradientCheckpointing;
 use weft_worker::model::{RandomFormat, Spec, logits};
+use weft_worker::ops::Cpu;
 use weft_worker::train::{MemoryPlan, PackedBatch, Pass, PassError};
 
 use crate::models::{Case, llama, row};
@@ -27,10 +28,10 @@ fn every_memory_plan_gives_the_same_bits() {
     let expected = case.run(MemoryPlan::keep_all(&case.spec));
     let tokens = 133;
     let partial = (1..5).map(|kept| {
-        let full = MemoryPlan::keep_all(&case.spec).bytes(&case.spec, tokens, 4);
-        let least = MemoryPlan::recompute().bytes(&case.spec, tokens, 4);
+        let full = MemoryPlan::keep_all(&case.spec).bytes::<Cpu>(&case.spec, tokens, 4);
+        let least = MemoryPlan::recompute().bytes::<Cpu>(&case.spec, tokens, 4);
         let budget = least + (full - least) * (kept - 1) / 4;
-        MemoryPlan::choose(&case.spec, GradientCheckpointing::Auto, (tokens, 4), budget)
+        MemoryPlan::choose::<Cpu>(&case.spec, GradientCheckpointing::Auto, (tokens, 4), budget)
     });
     let kept: Vec<_> = partial.clone().map(MemoryPlan::kept_layers).collect();
     assert_eq!(kept, [1, 2, 3, 4]);

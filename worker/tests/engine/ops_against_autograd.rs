@@ -7,7 +7,7 @@ use weft_worker::model::{
 };
 use weft_worker::ops::{
     AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, Cpu, LoraBranch, LoraScratch,
-    Norm, Ops, Out, Qkv, Rotation, Spans, Turn,
+    Norm, Ops, Qkv, Rotation, Turn,
 };
 
 use crate::models::numbers;
@@ -88,8 +88,19 @@ fn rope_equals_autograd() {
     };
     let (x, dy) = (numbers(len, 0.1, 1.0), numbers(len, 0.2, 1.0));
     let (mut y, mut dx) = (x.clone(), dy.clone());
-    Cpu::new().rope(rotation(Turn::Forward), heads, &mut y);
-    Cpu::new().rope(rotation(Turn::Backward), heads, &mut dx);
+    let (mut one_head, mut one_back) = (
+        x[..tokens * head_dim].to_vec(),
+        vec![0.0; tokens * head_dim],
+    );
+    Cpu::new().rope(rotation(Turn::Forward), (heads, 1), &mut y, &mut one_head);
+    Cpu::new().rope(rotation(Turn::Backward), (heads, 1), &mut dx, &mut one_back);
+    Cpu::new().rope(
+        rotation(Turn::Backward),
+        (1, 1),
+        &mut one_head,
+        &mut one_back,
+    );
+    assert_close("there and back", &one_head, &x[..tokens * head_dim], BOUND);
 
     let input = variable(&x, tokens, heads * head_dim).unwrap();
     let expected = oracle::rope(&input, heads, head_dim, &spec).unwrap();
@@ -109,9 +120,9 @@ fn gated_units_equal_autograd() {
         let (gate, up) = (numbers(len, 0.1, 6.0), numbers(len, 0.2, 2.0));
         let dh = numbers(len, 0.3, 1.0);
         let mut h = poison(len);
-        Cpu::new().glu_forward(len, act, (&gate, &up), &mut h);
+        Cpu::new().glu_forward((1, len), act, (&gate, &up), &mut h);
         let (mut dgate, mut dup) = (gate.clone(), up.clone());
-        Cpu::new().glu_backward(len, act, &dh, (&mut dgate, &mut dup));
+        Cpu::new().glu_backward((1, len), act, &dh, (&mut dgate, &mut dup));
 
         let (gate, up) = (
             variable(&gate, 1, len).unwrap(),
@@ -149,7 +160,8 @@ fn attention_over_packed_documents_equals_autograd_over_each() {
         k: &k,
         v: &v,
     };
-    Cpu::new().attention_forward(shape, Spans::whole(&cu_seqlens), qkv(), &mut out, &mut lse);
+    let documents = Cpu::new().upload_documents(&cu_seqlens);
+    Cpu::new().attention_forward(shape, &documents, qkv(), &mut out, &mut lse);
     let (mut dq, mut dk, mut dv) = (
         poison(tokens * q_width),
         poison(tokens * kv_width),
@@ -165,7 +177,7 @@ fn attention_over_packed_documents_equals_autograd_over_each() {
         dk: &mut dk,
         dv: &mut dv,
     };
-    Cpu::new().attention_backward(shape, &cu_seqlens, saved, &dout, grads);
+    Cpu::new().attention_backward(shape, &documents, saved, &dout, grads);
 
     for ends in cu_seqlens.windows(2) {
         let (start, end) = (ends[0] as usize, ends[1] as usize);
@@ -207,12 +219,14 @@ fn the_last_queries_over_a_cache_equal_the_whole() {
     );
     let run = |q: &Vec<f32>, count: usize| {
         let (mut out, mut lse) = (poison(count * heads * head_dim), poison(count * heads));
-        let (queries, keys) = (vec![0, count as u32], vec![0, tokens as u32]);
-        let spans = Spans {
-            queries: &queries,
-            keys: &keys,
-        };
-        Cpu::new().attention_forward(shape, spans, Qkv { q, k: &k, v: &v }, &mut out, &mut lse);
+        let documents = Cpu::new().upload_continued(&[0, count as u32], &[0, tokens as u32]);
+        Cpu::new().attention_forward(
+            shape,
+            &documents,
+            Qkv { q, k: &k, v: &v },
+            &mut out,
+            &mut lse,
+        );
         out
     };
     let whole = run(&q, tokens);
@@ -267,15 +281,21 @@ fn check_adapted_linear([tokens, outputs, inputs]: [usize; 3]) {
         dyb_tr: poison(tokens * rank),
     };
     let ops = Cpu::new();
-    let (mut y, mut y_added) = (poison(tokens * outputs), vec![1.0; tokens * outputs]);
-    ops.adapted_forward(tokens, &x, linear(), &mut scratch, Out::set(&mut y));
-    ops.adapted_forward(tokens, &x, linear(), &mut scratch, Out::add(&mut y_added));
-    let (mut dx, mut dx_added) = (poison(tokens * inputs), vec![1.0; tokens * inputs]);
+    let (mut y, mut y_added) = (poison(tokens * outputs), poison(tokens * outputs));
+    let ones = vec![1.0; tokens * outputs];
+    let mut forward = |y, residual| {
+        ops.adapted_forward(tokens, &x, &[linear()], &mut scratch, &mut [y], residual);
+    };
+    forward(&mut y, None);
+    forward(&mut y_added, Some(&ones));
+    let (mut dx, mut dx_twice) = (poison(tokens * inputs), poison(tokens * inputs));
     let mut grads = poison(rank * (inputs + outputs));
-    let mut backward =
-        |dx| ops.adapted_backward(tokens, (&x, &dy), linear(), &mut scratch, dx, &mut grads);
-    backward(Some(Out::add(&mut dx_added)));
-    backward(Some(Out::set(&mut dx)));
+    let mut backward = |dy: &[&Vec<f32>], linears: &[AdaptedLinear<'_, Cpu>], dx| {
+        ops.adapted_backward(tokens, &x, dy, linears, &mut scratch, dx, &mut grads);
+    };
+    backward(&[&dy, &dy], &[linear(), linear()], Some(&mut dx_twice));
+    backward(&[&dy], &[linear()], None);
+    backward(&[&dy], &[linear()], Some(&mut dx));
 
     let xi = variable(&x, tokens, inputs).unwrap();
     let a = variable(&adapter[7..pair.b], rank, inputs).unwrap();
@@ -294,7 +314,8 @@ fn check_adapted_linear([tokens, outputs, inputs]: [usize; 3]) {
     assert_close("y +=", &y_added, &plus_one(&expected_y), BOUND);
     let theirs = pull_back(&expected, &dy, &[&xi, &a, &b]).unwrap();
     assert_close("dx", &dx, &theirs[0], BOUND);
-    assert_close("dx +=", &dx_added, &plus_one(&theirs[0]), BOUND);
+    let twice: Vec<f32> = theirs[0].iter().map(|dx| 2.0 * dx).collect();
+    assert_close("dx of two linears", &dx_twice, &twice, BOUND);
     assert_close("dA", &grads[..rank * inputs], &theirs[1], BOUND);
     assert_close("dB", &grads[rank * inputs..], &theirs[2], BOUND);
 }

@@ -1,7 +1,7 @@
 //! Buffers of a layer: what is kept for the backward, and what is reused by every layer.
 
 use super::super::Spec;
-use crate::ops::{LoraScratch, Ops};
+use crate::ops::Ops;
 
 /// What the backward of one layer needs of its forward, beside the layer's input.
 pub struct Activations<O: Ops> {
@@ -14,7 +14,7 @@ pub struct Activations<O: Ops> {
     /// Attention output before `o_proj`.
     pub attn: O::Buf,
     /// Logarithm of the attention's sum of exponentials.
-    pub lse: O::Buf,
+    pub lse: O::Floats,
     /// Residual stream between attention and MLP.
     pub x_mid: O::Buf,
     /// Gate before its activation; the backward turns it into its gradient.
@@ -32,16 +32,17 @@ impl<O: Ops> Activations<O> {
 
     /// Buffers for `tokens` tokens.
     pub fn new(ops: &O, spec: &Spec, tokens: usize) -> Self {
-        let buffer = |width: usize| ops.alloc(tokens * width);
+        let [q, k, v] = ops.alloc_joined(tokens, [spec.q_dim(), spec.kv_dim(), spec.kv_dim()]);
+        let [gate, up] = ops.alloc_joined(tokens, [spec.ffn, spec.ffn]);
         Self {
-            q: buffer(spec.q_dim()),
-            k: buffer(spec.kv_dim()),
-            v: buffer(spec.kv_dim()),
-            attn: buffer(spec.q_dim()),
-            lse: buffer(spec.heads),
-            x_mid: buffer(spec.hidden),
-            gate: buffer(spec.ffn),
-            up: buffer(spec.ffn),
+            q,
+            k,
+            v,
+            attn: ops.alloc(tokens, spec.q_dim()),
+            lse: ops.alloc_floats(tokens * spec.heads),
+            x_mid: ops.alloc(tokens, spec.hidden),
+            gate,
+            up,
         }
     }
 }
@@ -51,11 +52,11 @@ pub struct Workspace<O: Ops> {
     /// Output of a norm.
     pub xn: O::Buf,
     /// Reciprocal root mean squares.
-    pub rstd: O::Buf,
+    pub rstd: O::Floats,
     /// Output of the gated unit.
     pub h: O::Buf,
     /// The adapter's low-rank intermediates.
-    pub lora: LoraScratch<O::Buf>,
+    pub lora: O::Scratch,
     /// What only the backward needs.
     pub grads: Option<GradWorkspace<O>>,
 }
@@ -85,29 +86,25 @@ impl<O: Ops> Workspace<O> {
 
     /// Buffers for a forward alone, at adapter rank `rank`.
     pub fn for_forward(ops: &O, spec: &Spec, tokens: usize, rank: usize) -> Self {
-        let buffer = |width: usize| ops.alloc(tokens * width);
         Self {
-            xn: buffer(spec.hidden),
-            rstd: buffer(1),
-            h: buffer(spec.ffn),
-            lora: LoraScratch {
-                xa_tr: buffer(rank),
-                dyb_tr: buffer(rank),
-            },
+            xn: ops.alloc(tokens, spec.hidden),
+            rstd: ops.alloc_floats(tokens),
+            h: ops.alloc(tokens, spec.ffn),
+            lora: ops.alloc_scratch(tokens, rank),
             grads: None,
         }
     }
 
     /// Buffers for forward and backward, at adapter rank `rank`.
     pub fn for_training(ops: &O, spec: &Spec, tokens: usize, rank: usize) -> Self {
-        let buffer = |width: usize| ops.alloc(tokens * width);
+        let [dq, dk, dv] = ops.alloc_joined(tokens, [spec.q_dim(), spec.kv_dim(), spec.kv_dim()]);
         let grads = GradWorkspace {
-            dxn: buffer(spec.hidden),
-            dh: buffer(spec.ffn),
-            dattn: buffer(spec.q_dim()),
-            dq: buffer(spec.q_dim()),
-            dk: buffer(spec.kv_dim()),
-            dv: buffer(spec.kv_dim()),
+            dxn: ops.alloc(tokens, spec.hidden),
+            dh: ops.alloc(tokens, spec.ffn),
+            dattn: ops.alloc(tokens, spec.q_dim()),
+            dq,
+            dk,
+            dv,
         };
         Self {
             grads: Some(grads),

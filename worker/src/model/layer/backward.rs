@@ -3,7 +3,7 @@
 use super::activations::GradWorkspace;
 use super::{Activations, Layer, Workspace};
 use crate::model::Projection;
-use crate::ops::{AttentionGrads, AttentionSaved, Ops, Out, Qkv, Turn, Write};
+use crate::ops::{AttentionGrads, AttentionSaved, Ops, Qkv, Turn};
 
 /// How far down a gradient is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl<O: Ops> Layer<'_, O> {
         kept: &mut Activations<O>,
         work: &mut Workspace<O>,
         dx: &mut O::Buf,
-        (lora_grads, below): (&mut O::Buf, Below),
+        (lora_grads, below): (&mut O::Floats, Below),
     ) {
         self.mlp_backward(kept, work, dx, lora_grads);
         self.attention_backward(x_in, kept, work, dx, (lora_grads, below));
@@ -37,7 +37,7 @@ impl<O: Ops> Layer<'_, O> {
         kept: &mut Activations<O>,
         work: &mut Workspace<O>,
         dx: &mut O::Buf,
-        lora_grads: &mut O::Buf,
+        lora_grads: &mut O::Floats,
     ) {
         let (ops, tokens) = (self.ops, self.tokens.count);
         let Workspace {
@@ -52,29 +52,25 @@ impl<O: Ops> Layer<'_, O> {
         let Activations {
             x_mid, gate, up, ..
         } = kept;
-        let (len, act) = (tokens * self.spec.ffn, self.spec.activation);
+        let (shape, act) = ((tokens, self.spec.ffn), self.spec.activation);
 
-        ops.glu_forward(len, act, (gate, up), h);
-        let down = self.linear(Projection::Down);
-        ops.adapted_backward(tokens, (h, dx), down, lora, Some(Out::set(dh)), lora_grads);
-        ops.glu_backward(len, act, dh, (gate, up));
+        ops.glu_forward(shape, act, (gate, up), h);
+        let down = [self.linear(Projection::Down)];
+        ops.adapted_backward(tokens, h, &[dx], &down, lora, Some(dh), lora_grads);
+        ops.glu_backward(shape, act, dh, (gate, up));
 
         let norm = self.norm(&self.weights.mlp_norm);
         ops.rms_norm_forward(norm, x_mid, xn, rstd);
-        for (projection, dy, write) in [
-            (Projection::Gate, gate, Write::Set),
-            (Projection::Up, up, Write::Add),
-        ] {
-            let linear = self.linear(projection);
-            ops.adapted_backward(
-                tokens,
-                (xn, dy),
-                linear,
-                lora,
-                Some(Out::new(dxn, write)),
-                lora_grads,
-            );
-        }
+        let linears = [Projection::Gate, Projection::Up].map(|p| self.linear(p));
+        ops.adapted_backward(
+            tokens,
+            xn,
+            &[gate, up],
+            &linears,
+            lora,
+            Some(dxn),
+            lora_grads,
+        );
         ops.rms_norm_backward(norm, (x_mid, rstd), dxn, dx);
     }
 
@@ -84,7 +80,7 @@ impl<O: Ops> Layer<'_, O> {
         kept: &mut Activations<O>,
         work: &mut Workspace<O>,
         dx: &mut O::Buf,
-        (lora_grads, below): (&mut O::Buf, Below),
+        (lora_grads, below): (&mut O::Floats, Below),
     ) {
         let (ops, tokens) = (self.ops, self.tokens.count);
         let Workspace {
@@ -106,15 +102,8 @@ impl<O: Ops> Layer<'_, O> {
             q, k, v, attn, lse, ..
         } = kept;
 
-        let o = self.linear(Projection::O);
-        ops.adapted_backward(
-            tokens,
-            (attn, dx),
-            o,
-            lora,
-            Some(Out::set(dattn)),
-            lora_grads,
-        );
+        let o = [self.linear(Projection::O)];
+        ops.adapted_backward(tokens, attn, &[dx], &o, lora, Some(dattn), lora_grads);
         let saved = AttentionSaved {
             qkv: Qkv { q, k, v },
             out: attn,
@@ -128,21 +117,22 @@ impl<O: Ops> Layer<'_, O> {
             dattn,
             attention_grads,
         );
-        ops.rope(self.rotation(Turn::Backward), self.spec.heads, dq);
-        ops.rope(self.rotation(Turn::Backward), self.spec.kv_heads, dk);
+        let heads = (self.spec.heads, self.spec.kv_heads);
+        ops.rope(self.rotation(Turn::Backward), heads, dq, dk);
 
         let norm = self.norm(&self.weights.attn_norm);
         ops.rms_norm_forward(norm, x_in, xn, rstd);
-        let gradients = [
-            (Projection::Q, dq, Write::Set),
-            (Projection::K, dk, Write::Add),
-            (Projection::V, dv, Write::Add),
-        ];
-        for (projection, dy, write) in gradients {
-            let linear = self.linear(projection);
-            let dxn = (below == Below::Wanted).then_some(Out::new(dxn, write));
-            ops.adapted_backward(tokens, (xn, dy), linear, lora, dxn, lora_grads);
-        }
+        let linears = [Projection::Q, Projection::K, Projection::V].map(|p| self.linear(p));
+        let wanted = (below == Below::Wanted).then_some(&mut *dxn);
+        ops.adapted_backward(
+            tokens,
+            xn,
+            &[dq, dk, dv],
+            &linears,
+            lora,
+            wanted,
+            lora_grads,
+        );
         if below == Below::Wanted {
             ops.rms_norm_backward(norm, (x_in, rstd), dxn, dx);
         }

@@ -2,7 +2,7 @@
 
 use super::{Activations, Layer, Workspace};
 use crate::model::Projection;
-use crate::ops::{Ops, Out, Qkv, Spans, Turn};
+use crate::ops::{Ops, Qkv, Turn};
 
 impl<O: Ops> Layer<'_, O> {
     /// The whole layer: fills `kept` and writes `x_out =`.
@@ -38,25 +38,22 @@ impl<O: Ops> Layer<'_, O> {
             &mut work.xn,
             &mut work.rstd,
         );
-        for (projection, y) in [
-            (Projection::Q, &mut kept.q),
-            (Projection::K, &mut kept.k),
-            (Projection::V, &mut kept.v),
-        ] {
-            let linear = self.linear(projection);
-            self.ops.adapted_forward(
-                self.tokens.count,
-                &work.xn,
-                linear,
-                &mut work.lora,
-                Out::set(y),
-            );
-        }
-        self.ops
-            .rope(self.rotation(Turn::Forward), self.spec.heads, &mut kept.q);
+        let linears = [Projection::Q, Projection::K, Projection::V].map(|p| self.linear(p));
+        let (tokens, spec) = (self.tokens.count, self.spec);
+        let Activations { q, k, v, .. } = kept;
+        self.ops.adapted_forward(
+            tokens,
+            &work.xn,
+            &linears,
+            &mut work.lora,
+            &mut [q, k, v],
+            None,
+        );
+        let heads = (spec.heads, spec.kv_heads);
         self.ops.rope(
             self.rotation(Turn::Forward),
-            self.spec.kv_heads,
+            heads,
+            &mut kept.q,
             &mut kept.k,
         );
     }
@@ -68,28 +65,24 @@ impl<O: Ops> Layer<'_, O> {
         } = kept;
         self.ops.attention_forward(
             self.attention(),
-            Spans::whole(&self.tokens.documents),
+            &self.tokens.documents,
             Qkv { q, k, v },
             attn,
             lse,
         );
     }
 
-    /// Attention of the batch's queries over keys and values that lie elsewhere: a cache. `key_spans` are the cache's
+    /// Attention of the batch's queries over keys and values that lie elsewhere: a cache. `documents` has the cache's
     /// boundaries.
     pub fn attend_over(
         &self,
         kept: &mut Activations<O>,
         (k, v): (&O::Buf, &O::Buf),
-        key_spans: &O::Ids,
+        documents: &O::Documents,
     ) {
         let Activations { q, attn, lse, .. } = kept;
-        let spans = Spans {
-            queries: &self.tokens.documents,
-            keys: key_spans,
-        };
         self.ops
-            .attention_forward(self.attention(), spans, Qkv { q, k, v }, attn, lse);
+            .attention_forward(self.attention(), documents, Qkv { q, k, v }, attn, lse);
     }
 
     /// `x_mid = x_in + o(attn)`.
@@ -100,15 +93,13 @@ impl<O: Ops> Layer<'_, O> {
         work: &mut Workspace<O>,
     ) {
         let Activations { attn, x_mid, .. } = kept;
-        self.ops
-            .copy(self.tokens.count * self.spec.hidden, x_in, x_mid);
-        let linear = self.linear(Projection::O);
         self.ops.adapted_forward(
             self.tokens.count,
             attn,
-            linear,
+            &[self.linear(Projection::O)],
             &mut work.lora,
-            Out::add(x_mid),
+            &mut [x_mid],
+            Some(x_in),
         );
     }
 
@@ -117,19 +108,15 @@ impl<O: Ops> Layer<'_, O> {
         let norm = self.norm(&self.weights.mlp_norm);
         self.ops
             .rms_norm_forward(norm, &kept.x_mid, &mut work.xn, &mut work.rstd);
-        for (projection, y) in [
-            (Projection::Gate, &mut kept.gate),
-            (Projection::Up, &mut kept.up),
-        ] {
-            let linear = self.linear(projection);
-            self.ops.adapted_forward(
-                self.tokens.count,
-                &work.xn,
-                linear,
-                &mut work.lora,
-                Out::set(y),
-            );
-        }
+        let Activations { gate, up, .. } = kept;
+        self.ops.adapted_forward(
+            self.tokens.count,
+            &work.xn,
+            &[Projection::Gate, Projection::Up].map(|p| self.linear(p)),
+            &mut work.lora,
+            &mut [gate, up],
+            None,
+        );
     }
 
     /// `x_out = x_mid + down(act(gate) · up)`.
@@ -137,14 +124,18 @@ impl<O: Ops> Layer<'_, O> {
         let tokens = self.tokens.count;
         let gate_up = (&kept.gate, &kept.up);
         self.ops.glu_forward(
-            tokens * self.spec.ffn,
+            (tokens, self.spec.ffn),
             self.spec.activation,
             gate_up,
             &mut work.h,
         );
-        self.ops.copy(tokens * self.spec.hidden, &kept.x_mid, x_out);
-        let linear = self.linear(Projection::Down);
-        self.ops
-            .adapted_forward(tokens, &work.h, linear, &mut work.lora, Out::add(x_out));
+        self.ops.adapted_forward(
+            tokens,
+            &work.h,
+            &[self.linear(Projection::Down)],
+            &mut work.lora,
+            &mut [x_out],
+            Some(&kept.x_mid),
+        );
     }
 }

@@ -29,7 +29,7 @@ pub struct Layer<'a, O: Ops> {
     /// The frozen weights.
     pub weights: &'a DeviceLayer<O>,
     /// The adapter; without one the base model runs alone.
-    pub adapter: Option<&'a Adapter<O::Buf>>,
+    pub adapter: Option<&'a Adapter<O::Params>>,
     /// Which layer.
     pub index: usize,
     /// The tokens.
@@ -41,18 +41,18 @@ pub struct Tokens<O: Ops> {
     /// How many.
     pub count: usize,
     /// Document boundaries.
-    pub documents: O::Ids,
+    pub documents: O::Documents,
     /// Cosines of rotary angles, tokens × half a head.
-    pub cos: O::Buf,
+    pub cos: O::Floats,
     /// Sines of rotary angles.
-    pub sin: O::Buf,
+    pub sin: O::Floats,
 }
 
 impl<O: Ops> Tokens<O> {
     /// Moves boundaries and angles to the device.
     pub fn new(ops: &O, spec: &Spec, cu_seqlens: &[u32], positions: &[u32]) -> Self {
         let (cos, sin) = spec.rope.angles(spec.head_dim, positions);
-        let documents = ops.upload_ids(cu_seqlens);
+        let documents = ops.upload_documents(cu_seqlens);
         Self {
             count: positions.len(),
             documents,
@@ -65,7 +65,7 @@ impl<O: Ops> Tokens<O> {
 impl<'a, O: Ops> Layer<'a, O> {
     fn linear(&self, projection: Projection) -> AdaptedLinear<'a, O> {
         let linear = self.weights.linear(projection);
-        let branch = |adapter: &'a Adapter<O::Buf>| {
+        let branch = |adapter: &'a Adapter<O::Params>| {
             let pair = adapter.layout().pair(self.index, projection)?;
             let grad_base = adapter.layout().layer(self.index).start;
             Some(LoraBranch {
@@ -83,7 +83,7 @@ impl<'a, O: Ops> Layer<'a, O> {
         }
     }
 
-    fn norm(&self, weight: &'a O::Buf) -> Norm<'a, O::Buf> {
+    fn norm(&self, weight: &'a O::Floats) -> Norm<'a, O::Floats> {
         Norm {
             weight,
             eps: self.spec.rms_eps,
@@ -92,7 +92,7 @@ impl<'a, O: Ops> Layer<'a, O> {
         }
     }
 
-    fn rotation(&self, turn: Turn) -> Rotation<'a, O::Buf> {
+    fn rotation(&self, turn: Turn) -> Rotation<'a, O::Floats> {
         let Tokens {
             count, cos, sin, ..
         } = self.tokens;

@@ -17,9 +17,10 @@ mod rope;
 mod scratch;
 
 use super::{
-    AttentionGrads, AttentionSaved, AttentionShape, Mat, Norm, Ops, Out, Qkv, Rotation, Spans,
+    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, LoraScratch, Mat,
+    Norm, Ops, Out, Qkv, Rotation, Write, lora,
 };
-use crate::model::{Activation, FrozenLinear};
+use crate::model::{Activation, DenseMatrix, FrozenLinear};
 
 use scratch::ScratchPool;
 
@@ -29,53 +30,148 @@ pub struct Cpu {
     scratch: ScratchPool,
 }
 
+/// Document boundaries: document i has queries `queries[i]..queries[i + 1]` and keys `keys[i]..keys[i + 1]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Documents {
+    /// Boundaries among queries.
+    pub queries: Vec<u32>,
+    /// Boundaries among keys.
+    pub keys: Vec<u32>,
+}
+
 impl Cpu {
     /// A backend that runs on rayon's current pool.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// `c_mn (= or +=) alpha · a_mk · b_kn`, each operand as it lies or transposed. Meant for the adapter: one of m,
+    /// n, k is a rank.
+    ///
+    /// # Panics
+    /// If a buffer is too short.
+    pub fn gemm(
+        &self,
+        [m, n, k]: [usize; 3],
+        alpha: f32,
+        a_mk: Mat<'_, Vec<f32>>,
+        b_kn: Mat<'_, Vec<f32>>,
+        c_mn: Out<'_, Vec<f32>>,
+    ) {
+        let a = gemm::View::packed(&a_mk.buf[a_mk.offset..], (m, k), a_mk.transposed);
+        let b = gemm::View::packed(&b_kn.buf[b_kn.offset..], (k, n), b_kn.transposed);
+        gemm::tiled(
+            [m, n, k],
+            alpha,
+            a,
+            b,
+            gemm::Target::packed(&mut c_mn.buf[c_mn.offset..], n, c_mn.write),
+        );
+    }
+
+    /// `y_to (= or +=) x_ti · w_oiᵀ`.
+    pub(super) fn multiply_forward(
+        &self,
+        tokens: usize,
+        x_ti: &[f32],
+        w_oi: &FrozenLinear,
+        y_to: Out<'_, Vec<f32>>,
+    ) {
+        linear::forward(&self.scratch, tokens, x_ti, w_oi, y_to);
+    }
+
+    /// Its gradient for the input: `dx_ti (= or +=) dy_to · w_oi`.
+    pub(super) fn multiply_backward(
+        &self,
+        tokens: usize,
+        dy_to: &[f32],
+        w_oi: &FrozenLinear,
+        dx_ti: Out<'_, Vec<f32>>,
+    ) {
+        linear::backward(&self.scratch, tokens, dy_to, w_oi, dx_ti);
+    }
+
+    /// `y_to += bias_o` for each of `tokens` rows.
+    pub(super) fn add_bias(&self, tokens: usize, bias_o: &[f32], y_to: &mut [f32]) {
+        elementwise::add_bias(tokens, bias_o, y_to);
+    }
 }
 
 impl Ops for Cpu {
     type Buf = Vec<f32>;
+    type Floats = Vec<f32>;
+    type Params = Vec<f32>;
     type Ids = Vec<u32>;
+    type Documents = Documents;
     type Linear = FrozenLinear;
+    type Scratch = LoraScratch<Vec<f32>>;
+    type Loss = f64;
 
-    fn alloc(&self, len: usize) -> Vec<f32> {
+    const ELEMENT_BYTES: usize = size_of::<f32>();
+
+    fn alloc_joined<const N: usize>(&self, rows: usize, widths: [usize; N]) -> [Vec<f32>; N] {
+        widths.map(|width| vec![0.0; rows * width])
+    }
+
+    fn alloc_floats(&self, len: usize) -> Vec<f32> {
         vec![0.0; len]
+    }
+
+    fn alloc_scratch(&self, tokens: usize, rank: usize) -> LoraScratch<Vec<f32>> {
+        LoraScratch {
+            xa_tr: vec![0.0; tokens * rank],
+            dyb_tr: vec![0.0; tokens * rank],
+        }
     }
 
     fn upload(&self, values: Vec<f32>) -> Vec<f32> {
         values
     }
 
-    fn upload_ids(&self, ids: &[u32]) -> Vec<u32> {
+    fn upload_ids(&self, ids: &[u32], below: usize) -> Vec<u32> {
+        assert!(
+            ids.iter().all(|&id| (id as usize) < below),
+            "numbers below {below}"
+        );
         ids.to_vec()
+    }
+
+    fn upload_documents(&self, bounds: &[u32]) -> Documents {
+        self.upload_continued(bounds, bounds)
+    }
+
+    fn upload_continued(&self, queries: &[u32], keys: &[u32]) -> Documents {
+        Documents {
+            queries: queries.to_vec(),
+            keys: keys.to_vec(),
+        }
     }
 
     fn upload_linear(&self, weight: FrozenLinear) -> FrozenLinear {
         weight
     }
 
-    fn read(&self, buf: &Vec<f32>, out: &mut [f32]) {
+    fn upload_embeddings(&self, table: DenseMatrix, _tied: bool) -> FrozenLinear {
+        FrozenLinear::Dense(table)
+    }
+
+    fn read(&self, buf: &Vec<f32>, _width: usize, out: &mut [f32]) {
         out.copy_from_slice(&buf[..out.len()]);
     }
 
-    fn zero(&self, len: usize, buf: &mut Vec<f32>) {
-        buf[..len].fill(0.0);
+    fn zero(&self, (rows, width): (usize, usize), buf: &mut Vec<f32>) {
+        buf[..rows * width].fill(0.0);
     }
 
-    fn copy(&self, len: usize, src: &Vec<f32>, dst: &mut Vec<f32>) {
-        dst[..len].copy_from_slice(&src[..len]);
-    }
-
-    fn copy_at(&self, len: usize, src: &Vec<f32>, offset: usize, dst: &mut Vec<f32>) {
-        dst[offset..offset + len].copy_from_slice(&src[..len]);
-    }
-
-    fn add_bias(&self, tokens: usize, bias_o: &Vec<f32>, y_to: &mut Vec<f32>) {
-        elementwise::add_bias(tokens, bias_o, y_to);
+    fn copy_rows(
+        &self,
+        (rows, width): (usize, usize),
+        src: &Vec<f32>,
+        first: usize,
+        dst: &mut Vec<f32>,
+    ) {
+        dst[first * width..][..rows * width].copy_from_slice(&src[..rows * width]);
     }
 
     fn embed(&self, ids_t: &Vec<u32>, table_vd: &FrozenLinear, scale: f32, out_td: &mut Vec<f32>) {
@@ -101,38 +197,49 @@ impl Ops for Cpu {
         tokens: usize,
         x_ti: &Vec<f32>,
         w_oi: &FrozenLinear,
-        y_to: Out<'_, Vec<f32>>,
+        y_to: &mut Vec<f32>,
     ) {
-        linear::forward(&self.scratch, tokens, x_ti, w_oi, y_to);
+        self.multiply_forward(tokens, x_ti, w_oi, Out::set(y_to));
     }
 
-    fn linear_backward(
+    fn adapted_forward(
         &self,
         tokens: usize,
-        dy_to: &Vec<f32>,
-        w_oi: &FrozenLinear,
-        dx_ti: Out<'_, Vec<f32>>,
+        x_ti: &Vec<f32>,
+        linears: &[AdaptedLinear<'_, Self>],
+        scratch: &mut LoraScratch<Vec<f32>>,
+        y_to: &mut [&mut Vec<f32>],
+        residual_to: Option<&Vec<f32>>,
     ) {
-        linear::backward(&self.scratch, tokens, dy_to, w_oi, dx_ti);
+        for (linear, y_to) in linears.iter().zip(y_to) {
+            let write = match residual_to {
+                None => Write::Set,
+                Some(residual) => {
+                    let len = tokens * linear.shape.0;
+                    y_to[..len].copy_from_slice(&residual[..len]);
+                    Write::Add
+                }
+            };
+            lora::forward(self, tokens, x_ti, linear, scratch, Out::new(y_to, write));
+        }
     }
 
-    fn gemm(
+    fn adapted_backward(
         &self,
-        [m, n, k]: [usize; 3],
-        alpha: f32,
-        a_mk: Mat<'_, Vec<f32>>,
-        b_kn: Mat<'_, Vec<f32>>,
-        c_mn: Out<'_, Vec<f32>>,
+        tokens: usize,
+        x_ti: &Vec<f32>,
+        dy_to: &[&Vec<f32>],
+        linears: &[AdaptedLinear<'_, Self>],
+        scratch: &mut LoraScratch<Vec<f32>>,
+        mut dx_ti: Option<&mut Vec<f32>>,
+        grads: &mut Vec<f32>,
     ) {
-        let a = gemm::View::packed(&a_mk.buf[a_mk.offset..], (m, k), a_mk.transposed);
-        let b = gemm::View::packed(&b_kn.buf[b_kn.offset..], (k, n), b_kn.transposed);
-        gemm::tiled(
-            [m, n, k],
-            alpha,
-            a,
-            b,
-            gemm::Target::packed(&mut c_mn.buf[c_mn.offset..], n, c_mn.write),
-        );
+        let mut write = Write::Set;
+        for (linear, dy_to) in linears.iter().zip(dy_to) {
+            let dx_ti = dx_ti.as_deref_mut().map(|dx_ti| Out::new(dx_ti, write));
+            lora::backward(self, tokens, (x_ti, dy_to), linear, scratch, dx_ti, grads);
+            write = Write::Add;
+        }
     }
 
     fn rms_norm_forward(
@@ -155,50 +262,59 @@ impl Ops for Cpu {
         norm::backward(norm, (x_td, rstd_t), dy_td, dx_td);
     }
 
-    fn rope(&self, rotation: Rotation<'_, Vec<f32>>, heads: usize, x_the: &mut Vec<f32>) {
-        rope::rotate(rotation, heads, x_the);
+    fn rope(
+        &self,
+        rotation: Rotation<'_, Vec<f32>>,
+        (heads, kv_heads): (usize, usize),
+        q_the: &mut Vec<f32>,
+        k_tke: &mut Vec<f32>,
+    ) {
+        rope::rotate(rotation, heads, q_the);
+        rope::rotate(rotation, kv_heads, k_tke);
     }
 
     fn glu_forward(
         &self,
-        len: usize,
+        (tokens, width): (usize, usize),
         act: Activation,
         (gate, up): (&Vec<f32>, &Vec<f32>),
         h: &mut Vec<f32>,
     ) {
+        let len = tokens * width;
         glu::forward(act, (&gate[..len], &up[..len]), &mut h[..len]);
     }
 
     fn glu_backward(
         &self,
-        len: usize,
+        (tokens, width): (usize, usize),
         act: Activation,
         dh: &Vec<f32>,
         (gate, up): (&mut Vec<f32>, &mut Vec<f32>),
     ) {
+        let len = tokens * width;
         glu::backward(act, &dh[..len], (&mut gate[..len], &mut up[..len]));
     }
 
     fn attention_forward(
         &self,
         shape: AttentionShape,
-        spans: Spans<'_, Vec<u32>>,
+        documents: &Documents,
         qkv: Qkv<'_, Vec<f32>>,
         out_the: &mut Vec<f32>,
         lse_th: &mut Vec<f32>,
     ) {
-        attention::forward(shape, spans, qkv, out_the, lse_th);
+        attention::forward(shape, documents, qkv, out_the, lse_th);
     }
 
     fn attention_backward(
         &self,
         shape: AttentionShape,
-        documents: &Vec<u32>,
-        saved: AttentionSaved<'_, Vec<f32>>,
+        documents: &Documents,
+        saved: AttentionSaved<'_, Self>,
         dout_the: &Vec<f32>,
         grads: AttentionGrads<'_, Vec<f32>>,
     ) {
-        attention::backward(shape, documents, saved, dout_the, grads);
+        attention::backward(shape, &documents.queries, saved, dout_the, grads);
     }
 
     fn cross_entropy(
@@ -210,5 +326,13 @@ impl Ops for Cpu {
         dx_sd: &mut Vec<f32>,
     ) -> f64 {
         cross_entropy::forward_backward(&self.scratch, targets_s, head_vd, scale, (x_sd, dx_sd))
+    }
+
+    fn loss(&self, loss: f64) -> f64 {
+        loss
+    }
+
+    fn health(&self) -> Result<(), DeviceError> {
+        Ok(())
     }
 }

@@ -9,33 +9,31 @@ use weft_common::id::Step;
 use weft_common::plan::SlotPlan;
 use weft_common::sum_digest::SumDigest;
 
-use super::Trainer;
 use super::snapshot::{self, internal};
+use super::{NO_STATE, Trainer};
 use crate::agent::{
     Applied, Engine, EngineError, EngineInfo, ErrorKind, MemoryReport, Reduced, SlotOutcome,
     Snapshot, SnapshotMeta,
 };
 use crate::collective::{Cancel, Collective};
-use crate::train::accumulator::Accumulator;
+use crate::ops::DeviceError;
 use crate::train::fixed_point::{Flags, MAX_TERMS};
-use crate::train::optimizer::{UpdateScalars, clip_coefficient, global_norm};
-use crate::train::{GradSink, PackedBatch, PassError, SlotLoss};
+use crate::train::{Backend, GradSink, PackedBatch, PassError, SlotLoss, StepScalars};
 
-impl Engine for Trainer {
+impl<B: Backend> Engine for Trainer<B> {
     fn info(&self) -> EngineInfo {
-        let params = self.grads.len() as u64;
+        let (params, backend) = (self.params as u64, self.model.ops());
         EngineInfo {
             device: self.device.clone(),
             adapter_params: params,
             base_params: self.model.spec().parameters() as u64,
             model_digest: self.inputs.base_model,
-            state_digest: self.state.digest(),
+            state_digest: backend.state_digest(self.state()),
             memory: MemoryReport {
                 base_bytes: self.base_bytes,
                 adapter_bytes: params * size_of::<f32>() as u64,
-                optimizer_bytes: self.state.optimizer.state_bytes(),
-                accumulator_bytes: params * (size_of::<i64>() + size_of::<f32>()) as u64
-                    + self.staging.bytes(),
+                optimizer_bytes: backend.optimizer_bytes(self.state()),
+                accumulator_bytes: backend.sums_bytes(&self.sums) + self.staging.bytes(backend),
                 activation_bytes: self.activation_bytes,
             },
         }
@@ -49,18 +47,25 @@ impl Engine for Trainer {
     ) -> Result<SlotOutcome, EngineError> {
         let batch = self.batch(step, slot)?;
         self.summed = None;
-        let mut sink = Sink(&mut self.accumulator);
+        let backend = self.model.ops();
+        let mut sink = Sink {
+            backend,
+            sums: &mut self.sums,
+        };
+        let adapter = backend.adapter(self.state.as_ref().expect(NO_STATE));
         let loss = self
             .pass
             .forward_backward(
                 &self.model,
-                &self.state.adapter,
+                adapter,
                 &batch,
                 scale(step_supervised),
                 &mut sink,
             )
-            .map_err(|error| EngineError::new(ErrorKind::Data, error))?;
-        Ok(outcome(slot, loss, self.accumulator.end_slot()))
+            .map_err(failed)?;
+        let digest = backend.end_slot(&mut self.sums);
+        backend.health()?;
+        Ok(outcome(slot, loss, digest))
     }
 
     fn compute_staged(
@@ -71,34 +76,43 @@ impl Engine for Trainer {
         cancel: &Cancel,
     ) -> Result<Option<SlotOutcome>, EngineError> {
         let batch = self.batch(step, slot)?;
-        let mut sink = self.staging.begin(cancel);
+        let backend = self.model.ops();
+        let adapter = backend.adapter(self.state.as_ref().expect(NO_STATE));
+        let mut sink = self.staging.begin(backend, cancel);
         let computed = self.pass.forward_backward(
             &self.model,
-            &self.state.adapter,
+            adapter,
             &batch,
             scale(step_supervised),
             &mut sink,
         );
         match computed {
-            Ok(loss) if !cancel.is_cancelled() => Ok(Some(outcome(slot, loss, self.staging.end()))),
+            Ok(loss) if !cancel.is_cancelled() => {
+                let digest = self.staging.end(backend);
+                backend.health()?;
+                Ok(Some(outcome(slot, loss, digest)))
+            }
             Ok(_) | Err(PassError::Abandoned) => {
-                self.staging.discard();
+                self.staging.discard(backend);
                 Ok(None)
             }
-            Err(error @ (PassError::Token { .. } | PassError::Context { .. })) => {
-                self.staging.discard();
-                Err(EngineError::new(ErrorKind::Data, error))
+            Err(
+                error
+                @ (PassError::Token { .. } | PassError::Context { .. } | PassError::Device(_)),
+            ) => {
+                self.staging.discard(backend);
+                Err(failed(error))
             }
         }
     }
 
     fn merge_staged(&mut self) -> Result<(), EngineError> {
         self.summed = None;
-        self.staging.merge_into(&mut self.accumulator)
+        self.staging.merge_into(self.model.ops(), &mut self.sums)
     }
 
     fn discard_staged(&mut self) {
-        self.staging.discard();
+        self.staging.discard(self.model.ops());
     }
 
     fn reduce(
@@ -107,9 +121,9 @@ impl Engine for Trainer {
         cancel: &Cancel,
     ) -> Result<Reduced, EngineError> {
         self.summed = None;
-        let sum = self
-            .accumulator
-            .reduce(collective, cancel, &mut self.grads)?;
+        let backend = self.model.ops();
+        let sum = backend.reduce(&mut self.sums, collective, cancel)?;
+        backend.health()?;
         self.summed = Some(sum);
         Ok(Reduced {
             digest: sum.digest.into(),
@@ -129,18 +143,15 @@ impl Engine for Trainer {
                 "step {step} was to be applied, but its gradient is not there or not finite"
             )));
         }
-        let grad_norm = global_norm(&self.grads);
         let learning_rate = self.schedule.at(step);
-        let scalars = UpdateScalars {
+        let scalars = StepScalars {
             learning_rate,
-            clip: clip_coefficient(grad_norm, self.recipe.training.max_grad_norm),
+            max_norm: self.recipe.training.max_grad_norm,
         };
-        let state = &mut self.state;
-        state
-            .optimizer
-            .update(state.adapter.values_mut(), &self.grads, scalars);
-        state.progress.updates = state.optimizer.updates();
-        Ok(self.end_step(grad_norm, learning_rate))
+        let state = self.state.as_mut().expect(NO_STATE);
+        let grad_norm = self.model.ops().update(state, &mut self.sums, scalars);
+        self.progress().updates += 1;
+        Ok(self.end_step(grad_norm, learning_rate)?)
     }
 
     fn skip(&mut self, step: Step) -> Result<Applied, EngineError> {
@@ -152,12 +163,13 @@ impl Engine for Trainer {
             overflow = flags.overflow,
             "the gradient is not finite; the step passes without an update"
         );
-        self.state.progress.skipped_steps += 1;
-        Ok(self.end_step(0.0, self.schedule.at(step)))
+        self.progress().skipped_steps += 1;
+        let learning_rate = self.schedule.at(step);
+        Ok(self.end_step(0.0, learning_rate)?)
     }
 
     fn drop_accumulator(&mut self) {
-        self.accumulator.clear();
+        self.model.ops().clear(&mut self.sums);
         self.summed = None;
     }
 
@@ -168,14 +180,14 @@ impl Engine for Trainer {
     fn restore(&mut self, dir: &Path) -> Result<Step, EngineError> {
         let step = snapshot::restore(self, dir)?;
         self.drop_accumulator();
-        self.staging.discard();
+        self.discard_staged();
         Ok(step)
     }
 }
 
-impl Trainer {
+impl<B: Backend> Trainer<B> {
     /// The rows of a slot of the step in hand, if they are what its plan says.
-    fn batch(&self, step: Step, slot: &SlotPlan) -> Result<PackedBatch, EngineError> {
+    fn batch(&mut self, step: Step, slot: &SlotPlan) -> Result<PackedBatch, EngineError> {
         self.expect_step(step)?;
         check_terms(slot)?;
         let rows: Vec<Row> = slot.rows.iter().map(|&row| self.rows.row(row)).collect();
@@ -184,8 +196,8 @@ impl Trainer {
         Ok(batch)
     }
 
-    fn expect_step(&self, step: Step) -> Result<(), EngineError> {
-        let next = Step(self.state.progress.next_step);
+    fn expect_step(&mut self, step: Step) -> Result<(), EngineError> {
+        let next = Step(self.progress().next_step);
         if step == next {
             return Ok(());
         }
@@ -194,24 +206,45 @@ impl Trainer {
         )))
     }
 
-    fn end_step(&mut self, grad_norm: f64, learning_rate: f64) -> Applied {
-        self.state.progress.next_step += 1;
-        self.accumulator.clear();
-        self.staging.discard();
-        Applied {
+    fn end_step(&mut self, grad_norm: f64, learning_rate: f64) -> Result<Applied, DeviceError> {
+        self.progress().next_step += 1;
+        self.drop_accumulator();
+        self.discard_staged();
+        let state_digest = self.model.ops().state_digest(self.state());
+        self.model.ops().health()?;
+        Ok(Applied {
             grad_norm,
             learning_rate,
-            state_digest: self.state.digest(),
+            state_digest,
+        })
+    }
+}
+
+/// Hands finished gradients to the sums.
+struct Sink<'a, B: Backend> {
+    backend: &'a B,
+    sums: &'a mut B::Sums,
+}
+
+impl<B: Backend> GradSink<B::Floats> for Sink<'_, B> {
+    fn accept(&mut self, range: Range<usize>, grad: &B::Floats) {
+        self.backend.add(self.sums, range, grad);
+    }
+}
+
+/// A micro-batch that did not run to its end, by kind.
+fn failed(error: PassError) -> EngineError {
+    match error {
+        PassError::Device(error) => error.into(),
+        PassError::Token { .. } | PassError::Context { .. } | PassError::Abandoned => {
+            EngineError::new(ErrorKind::Data, error)
         }
     }
 }
 
-/// Hands finished gradients to the accumulator.
-struct Sink<'a>(&'a mut Accumulator);
-
-impl GradSink for Sink<'_> {
-    fn accept(&mut self, range: Range<usize>, grad: &Vec<f32>) {
-        self.0.add(range.start, &grad[..range.len()]);
+impl From<DeviceError> for EngineError {
+    fn from(error: DeviceError) -> Self {
+        Self::new(ErrorKind::Internal, error)
     }
 }
 

@@ -22,13 +22,13 @@ use weft_common::plan::LrSchedule;
 use weft_common::recipe::Recipe;
 
 use self::staging::Staging;
-use super::accumulator::{Accumulator, ReducedSum};
+use super::accumulator::ReducedSum;
 use super::optimizer::AdamW;
-use super::{MemoryPlan, Pass};
+use super::{Backend, MemoryPlan, Pass};
 use crate::checkpoint::{Progress, SharedStore, TrainState};
 use crate::lora::{Adapter, LoraError};
 use crate::model::{Model, ModelError, ModelWeights, Spec};
-use crate::ops::Cpu;
+use crate::ops::{Cpu, DeviceError};
 
 pub use factory::engine_factory;
 pub use open::{Dataset, open};
@@ -67,10 +67,13 @@ pub enum TrainerError {
     /// The adapter cannot be laid out.
     #[error(transparent)]
     Lora(#[from] LoraError),
+    /// The device has no room, or fails.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
-/// One job's model, adapter, optimizer and accumulator on this machine's CPU.
-pub struct Trainer {
+/// One job's model, adapter, optimizer and gradient sums on one device.
+pub struct Trainer<B: Backend = Cpu> {
     recipe: Recipe,
     inputs: InputDigests,
     device: String,
@@ -78,24 +81,25 @@ pub struct Trainer {
     activation_bytes: u64,
     schedule: LrSchedule,
     rows: Box<dyn RowSource>,
-    model: Model<Cpu>,
-    pass: Pass<Cpu>,
-    state: TrainState,
-    accumulator: Accumulator,
-    staging: Staging,
-    /// The reduced gradient; of use once `summed` is there.
-    grads: Vec<f32>,
+    model: Model<B>,
+    pass: Pass<B>,
+    /// There but while another takes its place.
+    state: Option<B::State>,
+    sums: B::Sums,
+    staging: Staging<B::Sums>,
+    /// Adapter parameters.
+    params: usize,
     summed: Option<ReducedSum>,
     /// Where checkpoints go beside the disk.
     shared: Option<SharedStore>,
 }
 
-impl Trainer {
+impl<B: Backend> Trainer<B> {
     /// A trainer before its first step.
     ///
     /// # Errors
-    /// Weights that do not fit the dimensions, or an adapter that does not fit the model.
-    pub fn new(parts: TrainerParts) -> Result<Self, TrainerError> {
+    /// Weights that do not fit the dimensions, an adapter that does not fit the model, or a device without room.
+    pub fn new(backend: B, parts: TrainerParts) -> Result<Self, TrainerError> {
         let TrainerParts { recipe, spec, .. } = parts;
         let adapter = Adapter::new(&spec, &recipe.lora, recipe.adapter_seed())?;
         let layout = adapter.layout();
@@ -106,25 +110,31 @@ impl Trainer {
         let optimizer = AdamW::new((&recipe.training).into(), matrices);
         let shape = (parts.largest_slot_tokens, layout.max_rank());
         let checkpointing = recipe.lora.use_gradient_checkpointing;
-        let plan = MemoryPlan::choose(&spec, checkpointing, shape, AUTO_ACTIVATION_BYTES);
+        let plan = MemoryPlan::choose::<B>(&spec, checkpointing, shape, AUTO_ACTIVATION_BYTES);
         let len = layout.len();
+        let state = backend.place_state(TrainState {
+            adapter,
+            optimizer,
+            progress: Progress::default(),
+        })?;
+        let sums = backend.new_sums(len);
+        let base_bytes = parts.weights.bytes() as u64;
+        let activation_bytes = plan.bytes::<B>(&spec, shape.0, shape.1);
+        let model = Model::new(backend, spec, parts.weights)?;
+        model.ops().health()?;
         Ok(Self {
             inputs: parts.inputs,
             device: parts.device,
-            base_bytes: parts.weights.bytes() as u64,
-            activation_bytes: plan.bytes(&spec, shape.0, shape.1),
+            base_bytes,
+            activation_bytes,
             schedule: LrSchedule::new(&recipe.training, parts.total_steps),
             rows: parts.rows,
-            model: Model::new(Cpu::default(), spec, parts.weights)?,
+            model,
             pass: Pass::new(plan),
-            state: TrainState {
-                adapter,
-                optimizer,
-                progress: Progress::default(),
-            },
-            accumulator: Accumulator::new(len),
+            state: Some(state),
+            sums,
             staging: Staging::new(len),
-            grads: vec![0.0; len],
+            params: len,
             summed: None,
             shared: None,
             recipe,
@@ -138,12 +148,24 @@ impl Trainer {
         self
     }
 
-    /// The adapter as it is now.
+    /// The adapter as products read it.
     #[must_use]
-    pub fn adapter(&self) -> &Adapter {
-        &self.state.adapter
+    pub fn adapter(&self) -> &Adapter<B::Params> {
+        self.model.ops().adapter(self.state())
+    }
+
+    fn state(&self) -> &B::State {
+        self.state.as_ref().expect(NO_STATE)
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        let state = self.state.as_mut().expect(NO_STATE);
+        self.model.ops().progress(state)
     }
 }
+
+/// Why there is always a state.
+const NO_STATE: &str = "a restore that failed to place its state ended the trainer";
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use weft_common::recipe::Recipe;
 use super::{RowSource, Trainer, TrainerError, TrainerParts};
 use crate::agent::{EngineError, ErrorKind, JobSetup};
 use crate::model::loader::{LoadOptions, LoadedModel, check_context, load};
+use crate::ops::Cpu;
 
 /// Steps that are planned ahead to find the largest slot; a larger one that comes later makes the buffers grow.
 const PLANNED_AHEAD: u64 = 2048;
@@ -57,10 +58,11 @@ pub fn open(setup: &JobSetup, dataset: Dataset, device: &str) -> Result<Trainer,
         rows: dataset.rows,
         device: device.to_owned(),
     };
-    Trainer::new(parts).map_err(|error| {
+    Trainer::new(Cpu::new(), parts).map_err(|error| {
         let kind = match error {
             TrainerError::Model(_) => ErrorKind::Model,
             TrainerError::Lora(_) => ErrorKind::Recipe,
+            TrainerError::Device(_) => ErrorKind::Memory,
         };
         EngineError::new(kind, error)
     })

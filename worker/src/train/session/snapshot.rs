@@ -9,6 +9,7 @@ use weft_common::recipe::Recipe;
 use super::Trainer;
 use crate::agent::{EngineError, ErrorKind, Snapshot, SnapshotFiles, SnapshotMeta};
 use crate::checkpoint::{CheckpointError, SharedStore, TrainState, read, write};
+use crate::train::Backend;
 use crate::train::fixed_point::FRACTION_BITS;
 
 /// A copy of the state, with what its manifest will say.
@@ -37,11 +38,11 @@ impl Snapshot for Pending {
 }
 
 /// Copies the trainer's state. **Cost**: one copy of adapter and optimizer state.
-pub(super) fn take(
-    trainer: &Trainer,
+pub(super) fn take<B: Backend>(
+    trainer: &Trainer<B>,
     meta: &SnapshotMeta,
 ) -> Result<Box<dyn Snapshot>, EngineError> {
-    let state = trainer.state.clone();
+    let state = trainer.model.ops().fetch_state(trainer.state())?;
     if state.progress.next_step != meta.next_step.0 {
         let message = format!(
             "checkpoint for step {} was asked for, but the state is before step {}",
@@ -59,7 +60,10 @@ pub(super) fn take(
 }
 
 /// Replaces the trainer's state by a checkpoint's, if it belongs to the same inputs.
-pub(super) fn restore(trainer: &mut Trainer, dir: &Path) -> Result<Step, EngineError> {
+pub(super) fn restore<B: Backend>(
+    trainer: &mut Trainer<B>,
+    dir: &Path,
+) -> Result<Step, EngineError> {
     let dir = on_this_machine(trainer.shared.as_ref(), dir)?;
     let checkpoint = checkpoint::open(&dir).map_err(|defect| CheckpointError::Incomplete {
         folder: dir,
@@ -68,8 +72,13 @@ pub(super) fn restore(trainer: &mut Trainer, dir: &Path) -> Result<Step, EngineE
     let manifest = &checkpoint.manifest;
     let compatible = manifest.check_compatible(&trainer.inputs, FRACTION_BITS);
     compatible.map_err(CheckpointError::from)?;
-    read(&checkpoint, &mut trainer.state)?;
-    Ok(Step(trainer.state.progress.next_step))
+    let mut state = trainer.model.ops().fetch_state(trainer.state())?;
+    read(&checkpoint, &mut state)?;
+    let next_step = Step(state.progress.next_step);
+    // The old state makes room for the new one.
+    trainer.state = None;
+    trainer.state = Some(trainer.model.ops().place_state(state)?);
+    Ok(next_step)
 }
 
 /// The checkpoint's folder, fetched from the shared store where another machine wrote it.

@@ -7,14 +7,13 @@ use weft_common::sum_digest::SumDigest;
 use super::snapshot::internal;
 use crate::agent::EngineError;
 use crate::collective::Cancel;
-use crate::train::GradSink;
-use crate::train::accumulator::Accumulator;
+use crate::train::{Backend, GradSink};
 
-/// A second accumulator, allocated when the first micro-batch is staged.
+/// Second sums, allocated when the first micro-batch is staged.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub(super) struct Staging<S> {
     len: usize,
-    room: Option<Accumulator>,
+    room: Option<S>,
     holds: Holds,
 }
 
@@ -28,7 +27,7 @@ enum Holds {
     Whole,
 }
 
-impl Staging {
+impl<S> Staging<S> {
     /// Empty room for a gradient of `len` elements.
     pub(super) fn new(len: usize) -> Self {
         Self {
@@ -39,33 +38,46 @@ impl Staging {
     }
 
     /// What is allocated.
-    pub(super) fn bytes(&self) -> u64 {
-        let allocated = self.room.as_ref().map_or(0, Accumulator::len);
-        (allocated * size_of::<i64>()) as u64
+    pub(super) fn bytes<B: Backend<Sums = S>>(&self, backend: &B) -> u64 {
+        self.room
+            .as_ref()
+            .map_or(0, |room| backend.sums_bytes(room))
     }
 
     /// Where the gradient of a micro-batch goes, until `cancel` is raised. What was staged before is forgotten.
-    pub(super) fn begin<'a>(&'a mut self, cancel: &'a Cancel) -> StagedSink<'a> {
-        self.discard();
+    pub(super) fn begin<'a, B: Backend<Sums = S>>(
+        &'a mut self,
+        backend: &'a B,
+        cancel: &'a Cancel,
+    ) -> StagedSink<'a, B> {
+        self.discard(backend);
         self.holds = Holds::Part;
-        let room = self.room.get_or_insert_with(|| Accumulator::new(self.len));
-        StagedSink { room, cancel }
+        let room = self.room.get_or_insert_with(|| backend.new_sums(self.len));
+        StagedSink {
+            backend,
+            room,
+            cancel,
+        }
     }
 
     /// The micro-batch is whole: its digest.
-    pub(super) fn end(&mut self) -> SumDigest {
+    pub(super) fn end<B: Backend<Sums = S>>(&mut self, backend: &B) -> SumDigest {
         self.holds = Holds::Whole;
         self.room
             .as_mut()
-            .map(Accumulator::end_slot)
+            .map(|room| backend.end_slot(room))
             .unwrap_or_default()
     }
 
-    /// Adds the staged micro-batch to `accumulator`.
-    pub(super) fn merge_into(&mut self, accumulator: &mut Accumulator) -> Result<(), EngineError> {
+    /// Adds the staged micro-batch to `sums`.
+    pub(super) fn merge_into<B: Backend<Sums = S>>(
+        &mut self,
+        backend: &B,
+        sums: &mut S,
+    ) -> Result<(), EngineError> {
         match &mut self.room {
             Some(room) if self.holds == Holds::Whole => {
-                accumulator.absorb(room);
+                backend.absorb(sums, room);
                 self.holds = Holds::Nothing;
                 Ok(())
             }
@@ -74,23 +86,24 @@ impl Staging {
     }
 
     /// Forgets what is staged, whole or not.
-    pub(super) fn discard(&mut self) {
+    pub(super) fn discard<B: Backend<Sums = S>>(&mut self, backend: &B) {
         if let (Some(room), Holds::Part | Holds::Whole) = (&mut self.room, self.holds) {
-            room.clear();
+            backend.clear(room);
         }
         self.holds = Holds::Nothing;
     }
 }
 
 /// Hands finished gradients to the staging room while they are wanted.
-pub(super) struct StagedSink<'a> {
-    room: &'a mut Accumulator,
+pub(super) struct StagedSink<'a, B: Backend> {
+    backend: &'a B,
+    room: &'a mut B::Sums,
     cancel: &'a Cancel,
 }
 
-impl GradSink for StagedSink<'_> {
-    fn accept(&mut self, range: Range<usize>, grad: &Vec<f32>) {
-        self.room.add(range.start, &grad[..range.len()]);
+impl<B: Backend> GradSink<B::Floats> for StagedSink<'_, B> {
+    fn accept(&mut self, range: Range<usize>, grad: &B::Floats) {
+        self.backend.add(self.room, range, grad);
     }
 
     fn abandoned(&self) -> bool {

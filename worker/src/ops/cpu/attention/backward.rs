@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use super::super::gemm::{Target, View, single};
 use super::super::math;
 use super::tile::{Head, KEYS, QUERIES, Tile, key_tiles, over_queries, split};
-use crate::ops::{AttentionGrads, AttentionSaved, AttentionShape, Write};
+use crate::ops::{AttentionGrads, AttentionSaved, AttentionShape, Cpu, Write};
 
 /// What the backward reads.
 struct Inputs<'a> {
     shape: AttentionShape,
-    saved: AttentionSaved<'a, Vec<f32>>,
+    saved: AttentionSaved<'a, Cpu>,
     dout_the: &'a [f32],
     /// Σ dout·out of each query and head.
     delta_th: Vec<f32>,
@@ -27,7 +27,7 @@ struct Scores {
 pub(in crate::ops::cpu) fn backward(
     shape: AttentionShape,
     documents: &[u32],
-    saved: AttentionSaved<'_, Vec<f32>>,
+    saved: AttentionSaved<'_, Cpu>,
     dout_the: &[f32],
     grads: AttentionGrads<'_, Vec<f32>>,
 ) {

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use super::super::gemm::{Target, View, single};
 use super::super::math;
 use super::tile::{Head, KEYS, QUERIES, Tile, key_tiles, over_queries, split};
-use crate::ops::{AttentionShape, Qkv, Spans, Write};
+use crate::ops::cpu::Documents;
+use crate::ops::{AttentionShape, Qkv, Write};
 
 /// What one task needs beside the inputs, for one head at a time.
 struct Running {
@@ -16,12 +17,12 @@ struct Running {
 
 pub(in crate::ops::cpu) fn forward(
     shape: AttentionShape,
-    spans: Spans<'_, Vec<u32>>,
+    documents: &Documents,
     qkv: Qkv<'_, Vec<f32>>,
     out_the: &mut [f32],
     lse_th: &mut [f32],
 ) {
-    let tiles = over_queries(spans.queries, spans.keys);
+    let tiles = over_queries(&documents.queries, &documents.keys);
     let outs = split(&tiles, shape.heads * shape.head_dim, out_the);
     let lses = split(&tiles, shape.heads, lse_th);
     let running = || Running {

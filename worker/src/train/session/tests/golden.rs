@@ -60,9 +60,10 @@ fn trainer_at_the_start(rows: Vec<Row>, tensors: &SafeTensors<'_>) -> Trainer {
         device: "cpu".to_owned(),
         recipe,
     };
-    let mut trainer = Trainer::new(parts).unwrap();
+    let mut trainer = Trainer::new(Cpu::new(), parts).unwrap();
     let start = adapter_values(&trainer, tensors, "start");
-    trainer.state.adapter.values_mut().copy_from_slice(&start);
+    let state = trainer.state.as_mut().unwrap();
+    state.adapter.values_mut().copy_from_slice(&start);
     trainer
 }
 

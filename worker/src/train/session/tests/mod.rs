@@ -82,7 +82,7 @@ fn trainer(recipe: &Recipe) -> Trainer {
         rows: Box::new(rows()),
         device: "cpu".to_owned(),
     };
-    Trainer::new(parts).unwrap()
+    Trainer::new(Cpu::new(), parts).unwrap()
 }
 
 fn ring(listener: &RingListener, members: &[std::net::SocketAddr], rank: usize) -> Ring {

@@ -80,7 +80,7 @@ fn a_step_with_a_non_finite_sum_is_skipped_and_counted() {
         updates: 0,
         skipped_steps: 1,
     };
-    assert_eq!(trainer.state.progress, progress);
+    assert_eq!(trainer.state().progress, progress);
 
     computed(&mut trainer, &planner, 1);
     assert_eq!(reduced(&mut trainer, &mut Local).health, SumHealth::Finite);

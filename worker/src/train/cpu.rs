@@ -1,0 +1,102 @@
+//! A job's state in this machine's memory.
+
+use std::ops::Range;
+
+use weft_common::id::Digest;
+use weft_common::sum_digest::SumDigest;
+
+use super::accumulator::{Accumulator, ReducedSum};
+use super::backend::{Backend, StepScalars};
+use super::optimizer::{UpdateScalars, clip_coefficient, global_norm};
+use crate::agent::EngineError;
+use crate::checkpoint::{Progress, TrainState};
+use crate::collective::{Cancel, Collective};
+use crate::lora::Adapter;
+use crate::ops::{Cpu, DeviceError};
+
+/// Exact gradient sums, and what they were reduced to.
+#[derive(Debug)]
+pub struct CpuSums {
+    accumulator: Accumulator,
+    /// The reduced gradient; empty before the first reduction.
+    grads: Vec<f32>,
+}
+
+impl Backend for Cpu {
+    type State = TrainState;
+    type Sums = CpuSums;
+
+    fn place_state(&self, state: TrainState) -> Result<TrainState, DeviceError> {
+        Ok(state)
+    }
+
+    fn fetch_state(&self, state: &TrainState) -> Result<TrainState, DeviceError> {
+        Ok(state.clone())
+    }
+
+    fn adapter<'a>(&self, state: &'a TrainState) -> &'a Adapter {
+        &state.adapter
+    }
+
+    fn progress<'a>(&self, state: &'a mut TrainState) -> &'a mut Progress {
+        &mut state.progress
+    }
+
+    fn state_digest(&self, state: &TrainState) -> Digest {
+        state.digest()
+    }
+
+    fn optimizer_bytes(&self, state: &TrainState) -> u64 {
+        state.optimizer.state_bytes()
+    }
+
+    fn new_sums(&self, len: usize) -> CpuSums {
+        CpuSums {
+            accumulator: Accumulator::new(len),
+            grads: Vec::new(),
+        }
+    }
+
+    fn sums_bytes(&self, sums: &CpuSums) -> u64 {
+        (sums.accumulator.len() * size_of::<i64>() + sums.grads.len() * size_of::<f32>()) as u64
+    }
+
+    fn add(&self, sums: &mut CpuSums, range: Range<usize>, grads: &Vec<f32>) {
+        sums.accumulator.add(range.start, &grads[..range.len()]);
+    }
+
+    fn end_slot(&self, sums: &mut CpuSums) -> SumDigest {
+        sums.accumulator.end_slot()
+    }
+
+    fn absorb(&self, sums: &mut CpuSums, staged: &mut CpuSums) {
+        sums.accumulator.absorb(&mut staged.accumulator);
+    }
+
+    fn clear(&self, sums: &mut CpuSums) {
+        sums.accumulator.clear();
+    }
+
+    fn reduce(
+        &self,
+        sums: &mut CpuSums,
+        collective: &mut dyn Collective,
+        cancel: &Cancel,
+    ) -> Result<ReducedSum, EngineError> {
+        let CpuSums { accumulator, grads } = sums;
+        grads.resize(accumulator.len(), 0.0);
+        Ok(accumulator.reduce(collective, cancel, grads)?)
+    }
+
+    fn update(&self, state: &mut TrainState, sums: &mut CpuSums, scalars: StepScalars) -> f64 {
+        let norm = global_norm(&sums.grads);
+        let scalars = UpdateScalars {
+            learning_rate: scalars.learning_rate,
+            clip: clip_coefficient(norm, scalars.max_norm),
+        };
+        state
+            .optimizer
+            .update(state.adapter.values_mut(), &sums.grads, scalars);
+        norm
+    }
+}
