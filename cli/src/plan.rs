@@ -8,7 +8,7 @@ use weft_common::id::Step;
 use weft_common::recipe::{Optimizer, Recipe};
 use weft_worker::model::Spec;
 use weft_worker::ops::Cpu;
-use weft_worker::train::MemoryPlan;
+use weft_worker::train::{MemoryPlan, PassShape};
 
 use crate::exit::{Exit, Failure, Problems};
 use crate::output::figures::{gib, grouped};
@@ -139,7 +139,11 @@ fn memory(preflight: &Preflight, slot_tokens: u64) -> BTreeMap<&'static str, u64
         ("keep everything", MemoryPlan::keep_all(spec)),
         ("recompute", MemoryPlan::recompute()),
     ];
-    let total = |plan: MemoryPlan| state + plan.bytes::<Cpu>(spec, tokens, recipe.lora.r as usize);
+    let shape = PassShape {
+        tokens,
+        rank: recipe.lora.r as usize,
+    };
+    let total = |plan: MemoryPlan| state + plan.bytes(&Cpu::new(), spec, shape);
     plans
         .into_iter()
         .map(|(name, plan)| (name, total(plan)))

@@ -53,6 +53,30 @@ impl Adapter {
 }
 
 impl<B> Adapter<B> {
+    /// The same adapter with its numbers elsewhere.
+    pub fn map<C>(self, place: impl FnOnce(B) -> C) -> Adapter<C> {
+        Adapter {
+            layout: self.layout,
+            scale: self.scale,
+            values: place(self.values),
+        }
+    }
+
+    /// A copy of the adapter with its numbers elsewhere.
+    pub fn map_ref<C>(&self, place: impl FnOnce(&B) -> C) -> Adapter<C> {
+        Adapter {
+            layout: self.layout.clone(),
+            scale: self.scale,
+            values: place(&self.values),
+        }
+    }
+
+    /// Where all numbers are held.
+    #[must_use]
+    pub fn held_mut(&mut self) -> &mut B {
+        &mut self.values
+    }
+
     /// Where each matrix lies.
     #[must_use]
     pub fn layout(&self) -> &AdapterLayout {

@@ -25,7 +25,7 @@ pub use types::{
     Norm, Out, Qkv, Rotation, Turn, Write,
 };
 
-use crate::model::{Activation, DenseMatrix, FrozenLinear};
+use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
 
 /// A compute backend. See the module for the contract that all methods share.
 pub trait Ops: Send + Sync + Sized {
@@ -43,11 +43,10 @@ pub trait Ops: Send + Sync + Sized {
     type Linear: Send + Sync;
     /// Room for an adapter's low-rank intermediates.
     type Scratch: Send + Sync;
+    /// A matrix kept in host memory.
+    type Store: Send + Sync;
     /// A loss that may still be under way.
     type Loss;
-
-    /// Bytes of an element of [`Self::Buf`].
-    const ELEMENT_BYTES: usize;
 
     /// A matrix; contents unspecified.
     fn alloc(&self, rows: usize, width: usize) -> Self::Buf {
@@ -59,11 +58,29 @@ pub trait Ops: Send + Sync + Sized {
     /// lets the backend compute them at once. Contents unspecified.
     fn alloc_joined<const N: usize>(&self, rows: usize, widths: [usize; N]) -> [Self::Buf; N];
 
+    /// Device memory that matrices made by [`Self::alloc_joined`] take together.
+    fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64;
+
+    /// Device memory that a pass over `tokens` tokens takes beside the buffers that are asked for, at adapter rank `rank`.
+    fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64;
+
     /// Room for `len` numbers; contents unspecified.
     fn alloc_floats(&self, len: usize) -> Self::Floats;
 
     /// Room for the intermediates of adapters of rank `rank`.
     fn alloc_scratch(&self, tokens: usize, rank: usize) -> Self::Scratch;
+
+    /// Room for a matrix in host memory.
+    fn alloc_store(&self, rows: usize, width: usize) -> Self::Store;
+
+    /// Starts `store = buf[..rows]`. `buf` may be read meanwhile; [`Self::settle`] comes before it is written.
+    fn store(&self, shape: (usize, usize), buf: &Self::Buf, store: &mut Self::Store);
+
+    /// Starts `buf[..rows] = store`, after the ops before it; [`Self::settle`] comes before `buf` is used.
+    fn load(&self, shape: (usize, usize), store: &mut Self::Store, buf: &mut Self::Buf);
+
+    /// Ops after this come after the last copy to or from `store`.
+    fn settle(&self, store: &Self::Store);
 
     /// Numbers on the device.
     fn upload(&self, values: Vec<f32>) -> Self::Floats;

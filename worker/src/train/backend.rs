@@ -30,6 +30,9 @@ pub trait Backend: Ops {
     /// The exact gradient sums of a step, and the last reduction of them.
     type Sums: Send;
 
+    /// What a pass may take of the device's memory, now that model and state are there.
+    fn pass_budget(&self) -> u64;
+
     /// Moves a state to the device.
     ///
     /// # Errors

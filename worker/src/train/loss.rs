@@ -34,6 +34,11 @@ impl<O: Ops> LossBuffers<O> {
         }
     }
 
+    /// Bytes of the buffers for `rows` rows.
+    pub(super) fn bytes(ops: &O, hidden: usize, rows: usize) -> u64 {
+        4 * ops.matrix_bytes(rows, &[hidden]) + (rows * size_of::<f32>()) as u64
+    }
+
     /// Loss of the residual stream `x_td`; its gradient times `scale` goes to `dx_td`, `=`.
     pub(super) fn forward_backward(
         &mut self,

@@ -2,55 +2,79 @@
 
 use weft_common::recipe::GradientCheckpointing;
 
+use super::pass;
 use crate::model::Spec;
-use crate::model::layer::{Activations, Workspace};
 use crate::ops::Ops;
 
-/// How many layers keep their activations; the others are computed again from their input. No plan changes a bit of
-/// the result.
+/// How many layers keep their activations, the others being computed again from their input, and where inputs are kept.
+/// No plan changes a bit of the result.
 ///
-/// Inputs of all layers are always kept. Layers are kept from the top, because the last one's are still there when
-/// the backward begins: at least one always is.
+/// Layers are kept from the top, because the last one's are still there when the backward begins: at least one always
+/// is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
     kept_layers: usize,
+    offloads: bool,
+}
+
+/// Dimensions that a pass's memory depends on, beside the model's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassShape {
+    /// Tokens of the largest micro-batch.
+    pub tokens: usize,
+    /// The largest rank of an adapter.
+    pub rank: usize,
 }
 
 impl MemoryPlan {
     /// Every layer keeps its activations.
     #[must_use]
     pub fn keep_all(spec: &Spec) -> Self {
-        Self {
-            kept_layers: spec.layers,
-        }
+        Self::keep(spec.layers)
     }
 
     /// Only the last layer does.
     #[must_use]
     pub fn recompute() -> Self {
-        Self { kept_layers: 1 }
+        Self::keep(1)
     }
 
-    /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows at `tokens` tokens a
-    /// micro-batch.
+    /// Only the last layer does, and inputs of layers are kept in host memory, for devices that have their own.
+    #[must_use]
+    pub fn offload() -> Self {
+        Self {
+            offloads: true,
+            ..Self::recompute()
+        }
+    }
+
+    fn keep(kept_layers: usize) -> Self {
+        Self {
+            kept_layers,
+            offloads: false,
+        }
+    }
+
+    /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows.
     #[must_use]
     pub fn choose<O: Ops>(
+        ops: &O,
         spec: &Spec,
         checkpointing: GradientCheckpointing,
-        (tokens, rank): (usize, usize),
+        shape: PassShape,
         budget_bytes: u64,
     ) -> Self {
         match checkpointing {
             GradientCheckpointing::False => Self::keep_all(spec),
-            GradientCheckpointing::True | GradientCheckpointing::Unsloth => Self::recompute(),
+            GradientCheckpointing::True => Self::recompute(),
+            GradientCheckpointing::Unsloth => Self::offload(),
             GradientCheckpointing::Auto => {
-                let plan = |kept_layers| Self { kept_layers };
-                let fits = |plan: &Self| plan.bytes::<O>(spec, tokens, rank) <= budget_bytes;
+                let fits = |plan: &Self| plan.bytes(ops, spec, shape) <= budget_bytes;
                 (1..=spec.layers)
                     .rev()
-                    .map(plan)
+                    .map(Self::keep)
                     .find(fits)
-                    .unwrap_or(Self::recompute())
+                    .unwrap_or(Self::offload())
             }
         }
     }
@@ -61,16 +85,16 @@ impl MemoryPlan {
         self.kept_layers
     }
 
-    /// Bytes of the pass's buffers at `tokens` tokens and adapter rank `rank`, the loss's chunk not counted.
+    /// Whether inputs of layers are kept in host memory.
     #[must_use]
-    pub fn bytes<O: Ops>(self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
-        let inputs = (spec.layers + 1) * spec.hidden;
-        let kept = self.kept_layers * Activations::<O>::per_token(spec);
-        let work = Workspace::<O>::per_token(spec, rank);
-        // The gradient of the residual stream, and what the loss gathers: rows, their norm, two gradients.
-        let loss = 5 * spec.hidden + 1;
-        let numbers = tokens * (inputs + kept + work + loss);
-        (numbers * O::ELEMENT_BYTES) as u64
+    pub fn offloads(self) -> bool {
+        self.offloads
+    }
+
+    /// Bytes of device memory that a pass takes, scratch of the device included.
+    #[must_use]
+    pub fn bytes<O: Ops>(self, ops: &O, spec: &Spec, shape: PassShape) -> u64 {
+        pass::bytes(ops, spec, self, shape)
     }
 
     /// Where layer `layer` puts its activations. Layers that are not kept share the first place with the lowest kept
@@ -91,33 +115,41 @@ mod tests {
     use crate::model::tests_support::toy;
     use crate::ops::Cpu;
 
-    const SHAPE: (usize, usize) = (128, 16);
+    const SHAPE: PassShape = PassShape {
+        tokens: 128,
+        rank: 16,
+    };
 
-    fn chosen(checkpointing: GradientCheckpointing, budget: u64) -> usize {
+    fn chosen(checkpointing: GradientCheckpointing, budget: u64) -> MemoryPlan {
         let spec = Spec { layers: 8, ..toy() };
-        MemoryPlan::choose::<Cpu>(&spec, checkpointing, SHAPE, budget).kept_layers()
+        MemoryPlan::choose(&Cpu::new(), &spec, checkpointing, SHAPE, budget)
     }
 
     #[test]
     fn auto_keeps_as_many_layers_as_the_budget_allows() {
         let spec = Spec { layers: 8, ..toy() };
-        let bytes = |kept_layers| MemoryPlan { kept_layers }.bytes::<Cpu>(&spec, SHAPE.0, SHAPE.1);
-        assert_eq!(chosen(GradientCheckpointing::Auto, bytes(5)), 5);
-        assert_eq!(chosen(GradientCheckpointing::Auto, bytes(5) - 1), 4);
-        assert_eq!(chosen(GradientCheckpointing::Auto, u64::MAX), 8);
-        assert_eq!(chosen(GradientCheckpointing::Auto, 0), 1);
+        let bytes = |kept_layers| MemoryPlan::keep(kept_layers).bytes(&Cpu::new(), &spec, SHAPE);
+        let kept = |budget| chosen(GradientCheckpointing::Auto, budget).kept_layers();
+        assert_eq!(kept(bytes(5)), 5);
+        assert_eq!(kept(bytes(5) - 1), 4);
+        assert_eq!(kept(u64::MAX), 8);
+        assert_eq!(kept(0), 1);
+        assert!(!chosen(GradientCheckpointing::Auto, bytes(1)).offloads());
+        assert!(chosen(GradientCheckpointing::Auto, bytes(1) - 1).offloads());
     }
 
     #[test]
     fn an_explicit_choice_ignores_the_budget() {
-        assert_eq!(chosen(GradientCheckpointing::False, 0), 8);
-        assert_eq!(chosen(GradientCheckpointing::True, u64::MAX), 1);
+        let kept = |checkpointing, budget| chosen(checkpointing, budget).kept_layers();
+        assert_eq!(kept(GradientCheckpointing::False, 0), 8);
+        assert_eq!(kept(GradientCheckpointing::True, u64::MAX), 1);
+        assert!(chosen(GradientCheckpointing::Unsloth, u64::MAX).offloads());
     }
 
     #[test]
     fn layers_that_are_not_kept_share_the_lowest_place() {
         let spec = Spec { layers: 5, ..toy() };
-        let plan = MemoryPlan { kept_layers: 2 };
+        let plan = MemoryPlan::keep(2);
         let slots: Vec<_> = (0..5)
             .map(|layer| (plan.slot(&spec, layer), plan.recomputes(&spec, layer)))
             .collect();

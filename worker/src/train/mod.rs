@@ -11,10 +11,11 @@ mod batch;
 mod loss;
 mod memory_plan;
 mod pass;
+mod residual;
 
 pub use backend::{Backend, StepScalars};
 pub use batch::PackedBatch;
 pub use cpu::CpuSums;
 pub use loss::SlotLoss;
-pub use memory_plan::MemoryPlan;
+pub use memory_plan::{MemoryPlan, PassShape};
 pub use pass::{GradSink, Pass, PassError};

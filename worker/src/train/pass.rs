@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::loss::LossBuffers;
-use super::{MemoryPlan, PackedBatch, SlotLoss};
+use super::residual::Residuals;
+use super::{MemoryPlan, PackedBatch, PassShape, SlotLoss};
 use crate::lora::{Adapter, AdapterLayout};
 use crate::model::layer::{Activations, Below, Layer, Tokens, Workspace};
 use crate::model::{Model, Spec};
@@ -64,8 +65,7 @@ pub struct Pass<O: Ops> {
 /// The buffers of a pass.
 struct Room<O: Ops> {
     capacity: usize,
-    /// Input of each layer, then the output of the last.
-    inputs: Vec<O::Buf>,
+    residuals: Residuals<O>,
     kept: Vec<Activations<O>>,
     work: Workspace<O>,
     loss: LossBuffers<O>,
@@ -117,7 +117,7 @@ impl<O: Ops> Pass<O> {
             tokens: &tokens,
         };
         run.forward(batch, room, sink)?;
-        let last = &room.inputs[model.spec().layers];
+        let last = room.residuals.last();
         let loss = room
             .loss
             .forward_backward(model, batch, scale, (last, &mut room.dx));
@@ -146,16 +146,15 @@ impl<O: Ops> Pass<O> {
 impl<O: Ops> Room<O> {
     fn new(model: &Model<O>, layout: &AdapterLayout, plan: MemoryPlan, tokens: usize) -> Self {
         let (ops, spec) = (model.ops(), model.spec());
-        let stream = || ops.alloc(tokens, spec.hidden);
         Self {
             capacity: tokens,
-            inputs: (0..=spec.layers).map(|_| stream()).collect(),
+            residuals: Residuals::new(ops, spec, tokens, plan.offloads()),
             kept: (0..plan.kept_layers())
                 .map(|_| Activations::new(ops, spec, tokens))
                 .collect(),
             work: Workspace::for_training(ops, spec, tokens, layout.max_rank()),
             loss: LossBuffers::new(ops, spec.hidden, tokens),
-            dx: stream(),
+            dx: ops.alloc(tokens, spec.hidden),
             lora_grads: ops.alloc_floats(layout.max_layer_len()),
         }
     }
@@ -200,14 +199,13 @@ impl<'a, O: Ops> Run<'a, O> {
             &ids,
             self.model.embed(),
             spec.embed_scale,
-            &mut room.inputs[0],
+            room.residuals.start(ops, batch.len()),
         );
         for index in 0..spec.layers {
             wanted(sink)?;
-            let (x_in, x_out) = room.inputs.split_at_mut(index + 1);
+            let (x_in, x_out) = room.residuals.step(ops, index);
             let kept = &mut room.kept[self.plan.slot(spec, index)];
-            self.layer(index)
-                .forward(&x_in[index], kept, &mut room.work, &mut x_out[0]);
+            self.layer(index).forward(x_in, kept, &mut room.work, x_out);
         }
         Ok(())
     }
@@ -225,7 +223,7 @@ impl<'a, O: Ops> Run<'a, O> {
         for index in (lowest..spec.layers).rev() {
             wanted(sink)?;
             let layer = self.layer(index);
-            let x_in = &room.inputs[index];
+            let x_in = room.residuals.input(self.model.ops(), index);
             let kept = &mut room.kept[self.plan.slot(spec, index)];
             if self.plan.recomputes(spec, index) {
                 layer.recompute(x_in, kept, &mut room.work);
@@ -248,6 +246,18 @@ impl<'a, O: Ops> Run<'a, O> {
         }
         Ok(())
     }
+}
+
+/// Bytes of device memory that a pass takes, its adapter's largest gradient not counted.
+pub(super) fn bytes<O: Ops>(ops: &O, spec: &Spec, plan: MemoryPlan, shape: PassShape) -> u64 {
+    let PassShape { tokens, rank } = shape;
+    let kept = plan.kept_layers() as u64 * Activations::bytes(ops, spec, tokens);
+    Residuals::bytes(ops, spec, tokens, plan.offloads())
+        + kept
+        + Workspace::bytes(ops, spec, tokens)
+        + LossBuffers::bytes(ops, spec.hidden, tokens)
+        + ops.matrix_bytes(tokens, &[spec.hidden])
+        + ops.scratch_bytes(spec, tokens, rank)
 }
 
 fn wanted<B>(sink: &dyn GradSink<B>) -> Result<(), PassError> {

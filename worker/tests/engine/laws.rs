@@ -6,7 +6,7 @@ use weft_common::data::Row;
 use weft_common::recipe::GradientCheckpointing;
 use weft_worker::model::{RandomFormat, Spec, logits};
 use weft_worker::ops::Cpu;
-use weft_worker::train::{MemoryPlan, PackedBatch, Pass, PassError};
+use weft_worker::train::{MemoryPlan, PackedBatch, Pass, PassError, PassShape};
 
 use crate::models::{Case, llama, row};
 use crate::support::{Collect, assert_close, assert_same};
@@ -26,16 +26,21 @@ fn deep() -> Case {
 fn every_memory_plan_gives_the_same_bits() {
     let case = deep();
     let expected = case.run(MemoryPlan::keep_all(&case.spec));
-    let tokens = 133;
+    let shape = PassShape {
+        tokens: 133,
+        rank: 4,
+    };
+    let bytes = |plan: MemoryPlan| plan.bytes(&Cpu::new(), &case.spec, shape);
     let partial = (1..5).map(|kept| {
-        let full = MemoryPlan::keep_all(&case.spec).bytes::<Cpu>(&case.spec, tokens, 4);
-        let least = MemoryPlan::recompute().bytes::<Cpu>(&case.spec, tokens, 4);
+        let full = bytes(MemoryPlan::keep_all(&case.spec));
+        let least = bytes(MemoryPlan::recompute());
         let budget = least + (full - least) * (kept - 1) / 4;
-        MemoryPlan::choose::<Cpu>(&case.spec, GradientCheckpointing::Auto, (tokens, 4), budget)
+        let auto = GradientCheckpointing::Auto;
+        MemoryPlan::choose(&Cpu::new(), &case.spec, auto, shape, budget)
     });
     let kept: Vec<_> = partial.clone().map(MemoryPlan::kept_layers).collect();
     assert_eq!(kept, [1, 2, 3, 4]);
-    for plan in partial {
+    for plan in partial.chain([MemoryPlan::offload()]) {
         let (loss, grads) = case.run(plan);
         assert_eq!(loss, expected.0, "{plan:?}");
         assert_same(&format!("{plan:?}"), &grads, &expected.1);

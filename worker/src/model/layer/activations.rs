@@ -24,10 +24,15 @@ pub struct Activations<O: Ops> {
 }
 
 impl<O: Ops> Activations<O> {
-    /// Numbers kept for each token.
-    #[must_use]
-    pub fn per_token(spec: &Spec) -> usize {
-        2 * spec.q_dim() + 2 * spec.kv_dim() + spec.heads + spec.hidden + 2 * spec.ffn
+    /// Bytes of the buffers for `tokens` tokens.
+    pub fn bytes(ops: &O, spec: &Spec, tokens: usize) -> u64 {
+        let matrices = [
+            ops.matrix_bytes(tokens, &[spec.q_dim(), spec.kv_dim(), spec.kv_dim()]),
+            ops.matrix_bytes(tokens, &[spec.q_dim()]),
+            ops.matrix_bytes(tokens, &[spec.hidden]),
+            ops.matrix_bytes(tokens, &[spec.ffn, spec.ffn]),
+        ];
+        matrices.iter().sum::<u64>() + floats_bytes(tokens * spec.heads)
     }
 
     /// Buffers for `tokens` tokens.
@@ -78,10 +83,13 @@ pub struct GradWorkspace<O: Ops> {
 }
 
 impl<O: Ops> Workspace<O> {
-    /// Numbers for each token with the backward's buffers, at adapter rank `rank`.
-    #[must_use]
-    pub fn per_token(spec: &Spec, rank: usize) -> usize {
-        2 * spec.hidden + 1 + 2 * spec.ffn + 2 * rank + 2 * spec.q_dim() + 2 * spec.kv_dim()
+    /// Bytes of the buffers for forward and backward of `tokens` tokens.
+    pub fn bytes(ops: &O, spec: &Spec, tokens: usize) -> u64 {
+        let forward =
+            ops.matrix_bytes(tokens, &[spec.hidden]) + ops.matrix_bytes(tokens, &[spec.ffn]);
+        let attention = ops.matrix_bytes(tokens, &[spec.q_dim()])
+            + ops.matrix_bytes(tokens, &[spec.q_dim(), spec.kv_dim(), spec.kv_dim()]);
+        2 * forward + attention + floats_bytes(tokens)
     }
 
     /// Buffers for a forward alone, at adapter rank `rank`.
@@ -111,4 +119,8 @@ impl<O: Ops> Workspace<O> {
             ..Self::for_forward(ops, spec, tokens, rank)
         }
     }
+}
+
+fn floats_bytes(len: usize) -> u64 {
+    (len * size_of::<f32>()) as u64
 }

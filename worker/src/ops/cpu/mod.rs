@@ -20,7 +20,7 @@ use super::{
     AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, LoraScratch, Mat,
     Norm, Ops, Out, Qkv, Rotation, Write, lora,
 };
-use crate::model::{Activation, DenseMatrix, FrozenLinear};
+use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
 
 use scratch::ScratchPool;
 
@@ -106,12 +106,19 @@ impl Ops for Cpu {
     type Documents = Documents;
     type Linear = FrozenLinear;
     type Scratch = LoraScratch<Vec<f32>>;
+    type Store = Vec<f32>;
     type Loss = f64;
-
-    const ELEMENT_BYTES: usize = size_of::<f32>();
 
     fn alloc_joined<const N: usize>(&self, rows: usize, widths: [usize; N]) -> [Vec<f32>; N] {
         widths.map(|width| vec![0.0; rows * width])
+    }
+
+    fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64 {
+        (rows * widths.iter().sum::<usize>() * size_of::<f32>()) as u64
+    }
+
+    fn scratch_bytes(&self, _spec: &Spec, tokens: usize, rank: usize) -> u64 {
+        (2 * tokens * rank * size_of::<f32>()) as u64
     }
 
     fn alloc_floats(&self, len: usize) -> Vec<f32> {
@@ -124,6 +131,20 @@ impl Ops for Cpu {
             dyb_tr: vec![0.0; tokens * rank],
         }
     }
+
+    fn alloc_store(&self, rows: usize, width: usize) -> Vec<f32> {
+        vec![0.0; rows * width]
+    }
+
+    fn store(&self, (rows, width): (usize, usize), buf: &Vec<f32>, store: &mut Vec<f32>) {
+        store[..rows * width].copy_from_slice(&buf[..rows * width]);
+    }
+
+    fn load(&self, (rows, width): (usize, usize), store: &mut Vec<f32>, buf: &mut Vec<f32>) {
+        buf[..rows * width].copy_from_slice(&store[..rows * width]);
+    }
+
+    fn settle(&self, _store: &Vec<f32>) {}
 
     fn upload(&self, values: Vec<f32>) -> Vec<f32> {
         values

@@ -24,7 +24,7 @@ use weft_common::recipe::Recipe;
 use self::staging::Staging;
 use super::accumulator::ReducedSum;
 use super::optimizer::AdamW;
-use super::{Backend, MemoryPlan, Pass};
+use super::{Backend, MemoryPlan, Pass, PassShape};
 use crate::checkpoint::{Progress, SharedStore, TrainState};
 use crate::lora::{Adapter, LoraError};
 use crate::model::{Model, ModelError, ModelWeights, Spec};
@@ -33,10 +33,6 @@ use crate::ops::{Cpu, DeviceError};
 pub use factory::engine_factory;
 pub use open::{Dataset, open};
 pub use rows::RowSource;
-
-/// What `use_gradient_checkpointing: auto` lets activations take on a CPU: small enough for a laptop beside its user's
-/// other work; more would save at most the recomputation, a quarter of the time.
-const AUTO_ACTIVATION_BYTES: u64 = 384 << 20;
 
 /// What a trainer is made from.
 pub struct TrainerParts {
@@ -108,20 +104,29 @@ impl<B: Backend> Trainer<B> {
             .iter()
             .map(|tensor| (tensor.name.clone(), tensor.range()));
         let optimizer = AdamW::new((&recipe.training).into(), matrices);
-        let shape = (parts.largest_slot_tokens, layout.max_rank());
-        let checkpointing = recipe.lora.use_gradient_checkpointing;
-        let plan = MemoryPlan::choose::<B>(&spec, checkpointing, shape, AUTO_ACTIVATION_BYTES);
+        let shape = PassShape {
+            tokens: parts.largest_slot_tokens,
+            rank: layout.max_rank(),
+        };
         let len = layout.len();
+        let base_bytes = parts.weights.bytes() as u64;
+        let model = Model::new(backend, spec, parts.weights)?;
+        let backend = model.ops();
         let state = backend.place_state(TrainState {
             adapter,
             optimizer,
             progress: Progress::default(),
         })?;
         let sums = backend.new_sums(len);
-        let base_bytes = parts.weights.bytes() as u64;
-        let activation_bytes = plan.bytes::<B>(&spec, shape.0, shape.1);
-        let model = Model::new(backend, spec, parts.weights)?;
-        model.ops().health()?;
+        backend.health()?;
+        let plan = MemoryPlan::choose(
+            backend,
+            model.spec(),
+            recipe.lora.use_gradient_checkpointing,
+            shape,
+            backend.pass_budget(),
+        );
+        let activation_bytes = plan.bytes(backend, model.spec(), shape);
         Ok(Self {
             inputs: parts.inputs,
             device: parts.device,
