@@ -60,10 +60,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn run_one(args: &Args, recipe: PathBuf) -> Result<(), Failure> {
     let recipe = RecipeArgs::new(recipe, args.sets.clone());
     let request = RunArgs::new(recipe, args.options.clone());
-    let ready = request.preflight(args.listen)?;
+    let ready = request.preflight(args.listen, &[])?;
     let place = Place {
         listen: args.listen,
-        embedded_threads: None,
+        embedded: None,
     };
     Job::new(ready, place).run()
 }

@@ -8,9 +8,11 @@
 )]
 
 mod audit;
+mod bench;
 mod client;
 mod coordinator;
 mod data;
+mod device;
 mod doctor;
 mod exit;
 mod generate;
@@ -74,6 +76,9 @@ enum Command {
     Generate(generate::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
+    /// Measures what this machine reaches, against what it could
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Shows what of CUDA is on this machine and what is missing; compiles kernels ahead
     Doctor(doctor::Args),
     /// Prints the recipe's keys: JSON schema, or tables
@@ -101,6 +106,7 @@ impl Command {
             Self::Drain(args) => client::drain::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Audit(args) => audit::run(&args),
+            Self::Bench(command) => bench::run(&command),
             Self::Doctor(args) => doctor::run(&args),
             Self::Schema(args) => schema::run(&args),
             Self::Version => {

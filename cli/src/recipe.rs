@@ -34,10 +34,15 @@ impl RecipeArgs {
     }
 }
 
-/// How many workers start: as asked for, else the fewest that the recipe allows.
-pub(crate) fn worker_count(recipe: &Recipe, asked: Option<u32>) -> Result<u32, String> {
+/// How many workers start: as asked for, else one for each of `gpus`, else the fewest that the recipe allows.
+pub(crate) fn worker_count(
+    recipe: &Recipe,
+    asked: Option<u32>,
+    gpus: usize,
+) -> Result<u32, String> {
     let bounds = recipe.worker_bounds();
-    let wanted = asked.unwrap_or(*bounds.start());
+    let gpus = u32::try_from(gpus).unwrap_or(u32::MAX);
+    let wanted = asked.unwrap_or_else(|| gpus.min(*bounds.end()).max(*bounds.start()));
     if bounds.contains(&wanted) {
         return Ok(wanted);
     }
@@ -58,6 +63,11 @@ pub(crate) struct CacheArgs {
 }
 
 impl CacheArgs {
+    /// Where compiled GPU kernels are kept.
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.folder().join("kernels")
+    }
+
     /// The folder: as given, else where the system keeps caches, else a temporary one.
     pub(crate) fn folder(&self) -> PathBuf {
         let from_env = |key: &str| {

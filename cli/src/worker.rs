@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 use weft_worker::agent::{WorkerConfig, WorkerExit, run_worker};
+use weft_worker::device::Device;
 use weft_worker::train::session::engine_factory;
 
 use crate::client::{CoordinatorUrl, DEFAULT_URL};
+use crate::device::DeviceArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::memory::Host;
 use crate::recipe::CacheArgs;
 use crate::signals::StopSignals;
 
@@ -21,7 +22,9 @@ pub(crate) struct Args {
     /// The coordinator, as in `http://10.0.0.1:7117`
     #[arg(long, value_name = "URL", env = "WEFT_COORDINATOR", default_value = DEFAULT_URL)]
     coordinator: CoordinatorUrl,
-    /// Compute threads [default: all cores]
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Compute threads on a CPU [default: all cores]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -52,37 +55,27 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.until_stdin_closes {
         std::thread::spawn(end_with_stdin);
     }
-    let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .map_err(|error| {
-            Failure::new(
-                Exit::Environment,
-                format_args!("cannot start {threads} threads: {error}"),
-            )
-        })?;
+    let threads = compute_threads(args.threads)?;
+    let device = args.device.first(threads, &args.cache)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Environment, error))?;
-    let ended = runtime.block_on(work(args, threads));
+    let ended = runtime.block_on(work(args, device));
     // A training thread that hangs must not keep the process.
     runtime.shutdown_background();
     ended
 }
 
-async fn work(args: &Args, threads: usize) -> Result<(), Failure> {
+async fn work(args: &Args, device: Device) -> Result<(), Failure> {
     let mut signals =
         StopSignals::listen().map_err(|error| Failure::new(Exit::Environment, error))?;
     let stop = CancellationToken::new();
-    let s = if threads == 1 { "" } else { "s" };
-    let device = format!("cpu ({threads} thread{s})");
     let config = WorkerConfig {
         coordinator: args.coordinator.to_string(),
-        device: device.clone(),
-        memory_bytes: Host::read().total_bytes,
+        device: device.to_string(),
+        memory_bytes: device.memory_bytes(),
         labels: args.label.iter().cloned().collect(),
         cache_dir: args.cache.folder(),
         listen_ip: args
@@ -131,6 +124,21 @@ fn result(ended: &WorkerExit) -> Result<(), Failure> {
         WorkerExit::CoordinatorLost { .. } | WorkerExit::Broken { .. } => Exit::Job,
     };
     Err(Failure::new(exit, ended))
+}
+
+/// Starts so many compute threads, or one a core, and says how many.
+pub(crate) fn compute_threads(threads: Option<NonZeroUsize>) -> Result<usize, Failure> {
+    let threads = threads.map_or_else(cores, NonZeroUsize::get);
+    let started = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global();
+    started.map_err(|error| {
+        Failure::new(
+            Exit::Environment,
+            format_args!("cannot start {threads} threads: {error}"),
+        )
+    })?;
+    Ok(threads)
 }
 
 /// The whole machine's cores.

@@ -3,6 +3,7 @@
 //! Data path, by folder: [`recipe`] → [`data`] (rows → chat template → tokens and loss mask) → [`plan`] (slots) →
 //! [`checkpoint`] and [`ledger`] formats. This crate knows no tensors and serves nothing.
 
+pub mod byte_size;
 pub mod checkpoint;
 pub mod data;
 pub mod failpoint;

@@ -14,9 +14,10 @@ use weft_worker::cuda::library::Environment;
 use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache};
 use weft_worker::model::Activation;
 use weft_worker::ops::cuda::{
-    CudaKernels, DeviceAttention, Gemm, Halves, Lay, MomentKind, Product, ProductOut,
+    Add, CudaKernels, DeviceAttention, DeviceNf4, Gemm, GroupAdapter, GroupMatrix, GroupPart,
+    Halves, Lay, MomentKind, Product,
 };
-use weft_worker::ops::{AttentionGrads, AttentionShape, Norm, Qkv, Rotation, Turn, Write};
+use weft_worker::ops::{AttentionGrads, AttentionShape, Norm, Qkv, Rotation, Turn};
 use weft_worker::quant::Nf4Matrix;
 use weft_worker::train::optimizer::AdamWSettings;
 
@@ -115,13 +116,13 @@ impl Bench {
         println!("{name:<34} {ms:>9.3} ms {rate:>7.0} GB/s {share:>5.1} % of the copy rate");
     }
 
-    fn halves(&self, len: usize) -> Halves {
-        let values: Vec<bf16> = (0..len as u32)
+    fn halves(&self, rows: usize, width: usize) -> Halves {
+        let values: Vec<bf16> = (0..(rows * width) as u32)
             .map(|i| {
                 bf16::from_f32((i.wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 23) as f32 - 1.0)
             })
             .collect();
-        self.gpu.gpu().stream().clone_htod(&values).unwrap()
+        self.gpu.upload_halves(rows, width, &values).unwrap()
     }
 
     fn floats(&self, len: usize) -> CudaSlice<f32> {
@@ -131,37 +132,68 @@ impl Bench {
         self.gpu.gpu().stream().clone_htod(&values).unwrap()
     }
 
+    /// Matrices of a group, without and with room for their adapters of rank 16.
     fn dequantization(&self) {
-        for (rows, cols) in [
-            (2 * FFN, HIDDEN),
-            (FFN, HIDDEN),
-            (HIDDEN, HIDDEN),
-            (1024, HIDDEN),
+        for group in [
+            &[HIDDEN, 1024, 1024][..],
+            &[FFN, FFN],
+            &[HIDDEN],
+            &[1024],
+            &[FFN],
         ] {
-            let block: Vec<f32> = (0..1 << 20)
-                .map(|i| ((i * 37 % 1009) as f32 - 504.0) / 1e4)
-                .collect();
-            let values: Vec<f32> = block.iter().copied().cycle().take(rows * cols).collect();
-            let matrix = Nf4Matrix::quantize(rows, cols, &values);
-            let copies = (400 << 20) / (rows * cols / 2) + 1;
-            let matrices: Vec<_> = (0..copies.min(64))
-                .map(|_| self.gpu.upload_nf4(&matrix).unwrap())
-                .collect();
-            let mut outs: Vec<_> = (0..4).map(|_| self.halves(rows * cols)).collect();
-            let bytes = matrices[0].traffic_bytes();
-            // What writing the result alone takes: no dequantization is faster.
-            let stream = self.gpu.gpu().stream();
-            self.report(
-                &format!("its output set to 0, {rows}x{cols}"),
-                2 * rows * cols,
-                |i| {
-                    stream.memset_zeros(&mut outs[i % 4]).unwrap();
-                },
-            );
-            self.report(&format!("nf4_dequantize {rows}x{cols}"), bytes, |i| {
-                let matrix = &matrices[i % matrices.len()];
+            self.dequantize(group);
+        }
+    }
+
+    fn dequantize(&self, group: &[usize]) {
+        let rows = group.iter().sum::<usize>();
+        let block: Vec<f32> = (0..1 << 20)
+            .map(|i| ((i * 37 % 1009) as f32 - 504.0) / 1e4)
+            .collect();
+        let quantized: Vec<_> = group
+            .iter()
+            .map(|&rows| {
+                let values = block.iter().copied().cycle().take(rows * HIDDEN);
+                Nf4Matrix::quantize(rows, HIDDEN, &values.collect::<Vec<_>>())
+            })
+            .collect();
+        let copies = ((400 << 20) / (rows * HIDDEN / 2) + 1).min(64);
+        let upload = || quantized.iter().map(|matrix| self.gpu.upload_nf4(matrix));
+        let matrices: Vec<Vec<_>> = (0..copies)
+            .map(|_| upload().collect::<Result<_, _>>().unwrap())
+            .collect();
+        let bytes: usize = matrices[0].iter().map(DeviceNf4::traffic_bytes).sum();
+        let stream = self.gpu.gpu().stream();
+        let mut zeros: Vec<_> = (0..4)
+            .map(|_| stream.alloc_zeros::<u8>(2 * rows * HIDDEN).unwrap())
+            .collect();
+        // What writing the result alone takes: no dequantization is faster.
+        self.report(
+            &format!("its output set to 0, {group:?}"),
+            2 * rows * HIDDEN,
+            |i| stream.memset_zeros(&mut zeros[i % 4]).unwrap(),
+        );
+        let b = self.halves(1, rows * 16);
+        for rank in [0, 16] {
+            let tail = rank * group.len();
+            let mut outs: Vec<_> = (0..4).map(|_| self.halves(rows, HIDDEN + tail)).collect();
+            let bytes = bytes + rows * (2 * rank + 2 * tail);
+            self.report(&format!("nf4 {group:?} + {tail}"), bytes, |i| {
+                let matrices = &matrices[i % copies];
+                let parts: Vec<_> = matrices
+                    .iter()
+                    .enumerate()
+                    .map(|(part, matrix)| GroupPart {
+                        matrix: GroupMatrix::Nf4(matrix),
+                        adapter: (rank > 0).then(|| GroupAdapter {
+                            b: b.place(),
+                            rank,
+                            tail_column: part * rank,
+                        }),
+                    })
+                    .collect();
                 self.gpu
-                    .nf4_dequantize(matrix, cols, &mut outs[i % 4])
+                    .nf4_dequantize_group(&parts, HIDDEN + tail, outs[i % 4].place_mut())
                     .unwrap();
             });
         }
@@ -171,7 +203,7 @@ impl Bench {
         for tokens in [4096, TOKENS] {
             let len = tokens * HIDDEN;
             let (weight, mut rstd) = (self.floats(HIDDEN), self.floats(tokens));
-            let (x, dy, mut y) = (self.halves(len), self.halves(len), self.halves(len));
+            let [x, dy, mut y] = [(); 3].map(|()| self.halves(tokens, HIDDEN));
             let norm = || Norm {
                 weight: &weight,
                 eps: 1e-5,
@@ -183,7 +215,7 @@ impl Bench {
                 4 * len,
                 |_| {
                     self.gpu
-                        .rms_norm_forward(norm(), &x, (&mut y, HIDDEN), &mut rstd)
+                        .rms_norm_forward(norm(), &x, &mut y, &mut rstd)
                         .unwrap();
                 },
             );
@@ -200,7 +232,7 @@ impl Bench {
     }
 
     fn elementwise(&self) {
-        let (mut q, mut k) = (self.halves(TOKENS * 4096), self.halves(TOKENS * 1024));
+        let (mut q, mut k) = (self.halves(TOKENS, 4096), self.halves(TOKENS, 1024));
         let (cos, sin) = (self.floats(TOKENS * 64), self.floats(TOKENS * 64));
         let bytes = 4 * TOKENS * 5120 + 8 * TOKENS * 64;
         self.report("rope 32/8 heads of 128", bytes, |_| {
@@ -214,27 +246,27 @@ impl Bench {
             self.gpu.rope(rotation, (32, 8), &mut q, &mut k).unwrap();
         });
         let len = TOKENS * FFN;
-        let (mut gate, mut up, mut h) = (self.halves(len), self.halves(len), self.halves(len));
+        let mut gate_up = self.halves(TOKENS, 2 * FFN).split(&[FFN, FFN]);
+        let (mut up, mut gate) = (gate_up.remove(1), gate_up.remove(0));
+        let mut h = self.halves(TOKENS, FFN);
         self.report(&format!("glu_forward {TOKENS}x{FFN}"), 6 * len, |_| {
             self.gpu
-                .glu_forward(len, Activation::Silu, (&gate, &up), &mut h)
+                .glu_forward(TOKENS, Activation::Silu, (&gate, &up), &mut h)
                 .unwrap();
         });
         self.report(&format!("glu_backward {TOKENS}x{FFN}"), 10 * len, |_| {
             self.gpu
-                .glu_backward(len, Activation::Silu, &h, (&mut gate, &mut up))
+                .glu_backward(TOKENS, Activation::Silu, &h, (&mut gate, &mut up))
                 .unwrap();
         });
         let rows: Vec<u32> = (0..TOKENS).map(|i| (i * 7919 % VOCAB) as u32).collect();
         let rows = self.gpu.upload_rows(&rows, VOCAB).unwrap();
-        let (table, mut out) = (self.halves(VOCAB * HIDDEN), self.halves(TOKENS * HIDDEN));
+        let (table, mut out) = (self.halves(VOCAB, HIDDEN), self.halves(TOKENS, HIDDEN));
         self.report(
             &format!("gather_rows {TOKENS}x{HIDDEN}"),
             4 * TOKENS * HIDDEN,
             |_| {
-                self.gpu
-                    .gather_rows(&rows, (HIDDEN, 1.0), &table, &mut out)
-                    .unwrap();
+                self.gpu.gather_rows(&rows, 1.0, &table, &mut out).unwrap();
             },
         );
     }
@@ -242,7 +274,7 @@ impl Bench {
     fn cross_entropy(&self) {
         let targets: Vec<u32> = (0..CHUNK).map(|i| (i * 7919 % VOCAB) as u32).collect();
         let targets = self.gpu.upload_rows(&targets, VOCAB).unwrap();
-        let (mut logits, mut losses) = (self.halves(CHUNK * VOCAB), self.floats(CHUNK));
+        let (mut logits, mut losses) = (self.halves(CHUNK, VOCAB), self.floats(CHUNK));
         let mut sum = self.gpu.gpu().stream().alloc_zeros(1).unwrap();
         self.report(
             &format!("cross_entropy {CHUNK}x{VOCAB}"),
@@ -266,7 +298,7 @@ impl Bench {
         // 448 matrices, as an 8B model has at r = 16; sums are read for the norm and again for the update.
         let matrix = ADAPTER / 448 / 256 * 256;
         let len = 448 * matrix;
-        let (mut params, mut rounded) = (self.floats(len), self.halves(len));
+        let (mut params, mut rounded) = (self.floats(len), self.halves(1, len));
         let mut sums = self.gpu.new_sums(len).unwrap();
         self.gpu.accumulate((0, len), &grads, &mut sums).unwrap();
         for (optimizer, kind, bytes) in [
@@ -312,8 +344,8 @@ impl Bench {
         };
         let tokens = (documents * length) as usize;
         let bounds: Vec<u32> = (0..=documents).map(|i| i * length).collect();
-        let [q, dout, mut out, mut dq] = [(); 4].map(|()| self.halves(tokens * heads * head_dim));
-        let [k, v, mut dk, mut dv] = [(); 4].map(|()| self.halves(tokens * kv_heads * head_dim));
+        let [q, dout, mut out, mut dq] = [(); 4].map(|()| self.halves(tokens, heads * head_dim));
+        let [k, v, mut dk, mut dv] = [(); 4].map(|()| self.halves(tokens, kv_heads * head_dim));
         let (mut lse, mut delta) = (self.floats(tokens * heads), self.floats(tokens * heads));
         let pairs = f64::from(documents) * f64::from(length).powi(2) / 2.0;
         let operations = 4.0 * pairs * (heads * head_dim) as f64;
@@ -356,46 +388,38 @@ impl Bench {
     fn product(&self, gemm: &Gemm, tokens: usize, (outputs, inputs): (usize, usize)) {
         for tail in [0, 16] {
             let (x_stride, y_stride) = (inputs + tail, outputs + tail);
-            let (x, mut y) = (
-                self.halves(tokens * x_stride),
-                self.halves(tokens * y_stride),
-            );
+            let (x, mut y) = (self.halves(tokens, x_stride), self.halves(tokens, y_stride));
             let (w, mut dx) = (
-                self.halves(y_stride * x_stride),
-                self.halves(tokens * x_stride),
+                self.halves(y_stride, x_stride),
+                self.halves(tokens, x_stride),
             );
-            let forward = Product {
-                mnk: [tokens, outputs, inputs + tail],
-                a: Lay::plain(x_stride),
-                b: Lay::transposed(x_stride),
-                c_stride: y_stride,
-                float: false,
-            };
+            let forward = Product::new(
+                [tokens, outputs, inputs + tail],
+                Lay::plain(x_stride),
+                Lay::transposed(x_stride),
+                y_stride,
+            );
             let operations = 2.0 * (tokens * outputs * inputs) as f64;
+            let multiply = |product, a: &Halves, c: &mut Halves| {
+                let (a, w, c) = (a.place(), w.place(), c.place_mut());
+                gemm.multiply(&self.gpu, (product, 1.0), a, w, c, Add::Nothing)
+                    .unwrap();
+            };
             self.operations(
                 &format!("product {tokens} {outputs}x{inputs}+{tail}"),
                 operations,
-                |_| {
-                    let out = (ProductOut::Half(&mut y), 0, Write::Set);
-                    gemm.multiply(&self.gpu, (forward, 1.0), (&x, 0), (&w, 0), out)
-                        .unwrap();
-                },
+                |_| multiply(forward, &x, &mut y),
             );
-            let backward = Product {
-                mnk: [tokens, inputs, outputs + tail],
-                a: Lay::plain(y_stride),
-                b: Lay::plain(x_stride),
-                c_stride: x_stride,
-                float: false,
-            };
+            let backward = Product::new(
+                [tokens, inputs, outputs + tail],
+                Lay::plain(y_stride),
+                Lay::plain(x_stride),
+                x_stride,
+            );
             self.operations(
                 &format!("its gradient {tokens} {outputs}x{inputs}+{tail}"),
                 operations,
-                |_| {
-                    let out = (ProductOut::Half(&mut dx), 0, Write::Set);
-                    gemm.multiply(&self.gpu, (backward, 1.0), (&y, 0), (&w, 0), out)
-                        .unwrap();
-                },
+                |_| multiply(backward, &y, &mut dx),
             );
         }
     }

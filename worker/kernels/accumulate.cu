@@ -1,4 +1,5 @@
-// Gradients as 64-bit integers, and the digest of what was added. CPU reference: src/train/fixed_point.rs and common/src/sum_digest.rs.
+// Gradients as 64-bit integers, and digests of integers. CPU reference: src/train/fixed_point.rs, src/checkpoint/state.rs and
+// common/src/sum_digest.rs.
 
 constexpr float FIXED_LIMIT = 2048.0f;              // 2^11: what is larger does not fit
 constexpr double FIXED_SCALE = 1099511627776.0;     // 2^40
@@ -52,11 +53,15 @@ __device__ __forceinline__ i64 to_fixed(float grad, Digest& digest) {
     return fits ? __double2ll_rn((double)grad * FIXED_SCALE) : 0;
 }
 
+__device__ __forceinline__ void mix(i64 value, u64 position, Digest& digest) {
+    const u64 key = position_key(position);
+    add128(digest.low, digest.high, (u64)value * key, __umul64hi((u64)value, key) - (value < 0 ? key : 0));
+}
+
 // The integer of one gradient, and its part of the digest.
 __device__ __forceinline__ i64 term(float grad, u64 position, Digest& digest) {
     const i64 value = to_fixed(grad, digest);
-    const u64 key = position_key(position);
-    add128(digest.low, digest.high, (u64)value * key, __umul64hi((u64)value, key) - (value < 0 ? key : 0));
+    mix(value, position, digest);
     return value;
 }
 
@@ -101,4 +106,68 @@ extern "C" __global__ void __launch_bounds__(256) sum_digests(const Digest* __re
     for (u32 i = threadIdx.x; i < count; i += 256) plus(digest, partial[i]);
     digest = block_plus(digest, scratch);
     if (threadIdx.x == 0) plus(*total, digest);
+}
+
+// sums += staged, staged = 0; the same with their digests.
+//
+// grid   any; pairs are strided over it        block  256
+// out    sums, total `+=`, staged, staged_total 0 afterwards (16-byte aligned, len even, no overlap)
+//        accumulation  exact integers
+// bound  memory: 16 bytes read, 16 written an element
+extern "C" __global__ void __launch_bounds__(256) absorb_sums(i64* __restrict__ sums, i64* __restrict__ staged, u64 len,
+    Digest* total, Digest* staged_total) {
+    struct alignas(16) Pair { i64 a, b; };
+    Pair* to = reinterpret_cast<Pair*>(sums);
+    Pair* from = reinterpret_cast<Pair*>(staged);
+    for (u64 pair = blockIdx.x * 256ull + threadIdx.x; pair < len / 2; pair += gridDim.x * 256ull) {
+        const Pair more = from[pair];
+        Pair sum = to[pair];
+        sum.a += more.a;
+        sum.b += more.b;
+        to[pair] = sum;
+        from[pair] = {0, 0};
+    }
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        plus(*total, *staged_total);
+        *staged_total = {0, 0, 0, 0};
+    }
+}
+
+// Bytes of an array, whose first word has this position in it. A multiple of 4 at a multiple of 4.
+struct Piece { const u32* from; u64 position, bytes; };
+
+// partial[piece] = digest of the piece, taken as little-endian words of 64 bits; half a word at the end is filled with zeros.
+//
+// grid   pieces        block  256
+// in     what the pieces name
+// out    partial `=`     accumulation  exact integers
+// bound  memory: 1 byte read a byte
+extern "C" __global__ void __launch_bounds__(256) digest_pieces(const Piece* __restrict__ pieces,
+    Digest* __restrict__ partial) {
+    __shared__ Digest scratch[32];
+    const Piece piece = pieces[blockIdx.x];
+    const u32 halves = (u32)(piece.bytes / 4);
+    Digest digest = {0, 0, 0, 0};
+#pragma unroll 4
+    for (u32 half = threadIdx.x * 2; half < halves; half += 512) {
+        const u64 low = piece.from[half], high = half + 1 < halves ? piece.from[half + 1] : 0;
+        mix((i64)(high << 32 | low), piece.position + half / 2, digest);
+    }
+    digest = block_plus(digest, scratch);
+    if (threadIdx.x == 0) partial[blockIdx.x] = digest;
+}
+
+// digests[range] = Σ partial[firsts[range] .. firsts[range + 1]].
+//
+// grid   ranges        block  128
+// in     partial, firsts (one more than ranges, ascending)
+// out    digests `=`     accumulation  exact integers
+// bound  latency
+extern "C" __global__ void __launch_bounds__(128) sum_pieces(const Digest* __restrict__ partial,
+    const u32* __restrict__ firsts, Digest* __restrict__ digests) {
+    __shared__ Digest scratch[32];
+    Digest digest = {0, 0, 0, 0};
+    for (u32 piece = firsts[blockIdx.x] + threadIdx.x; piece < firsts[blockIdx.x + 1]; piece += 128) plus(digest, partial[piece]);
+    digest = block_plus(digest, scratch);
+    if (threadIdx.x == 0) digests[blockIdx.x] = digest;
 }

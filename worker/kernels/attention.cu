@@ -7,14 +7,21 @@
 // Products are 16 bit with f32 sums; softmax is f32. Every sum has one order, which shapes alone decide.
 
 struct Span { u32 first, end, other, shift; };
-struct Shape { u32 heads, kv_heads; float scale; };
+// Strides are row strides: from one token to the next.
+struct Shape {
+    u32 heads, kv_heads;
+    float scale;
+    u32 q_stride, k_stride, v_stride, out_stride, dout_stride, dq_stride, dk_stride, dv_stride;
+};
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
 #if __CUDA_ARCH__ >= 800
 constexpr int STAGES = 2;
+constexpr int ROUNDS_AT_ONCE = 4;  // of copies: addresses of more do not fit beside the accumulators
 #else
 constexpr int STAGES = 1;
+constexpr int ROUNDS_AT_ONCE = 16;
 #endif
 
 // ---- instructions
@@ -87,18 +94,26 @@ __device__ __forceinline__ u32 chunk_at(u32 tile, u32 row, u32 chunk) {
     return tile + row * (D * 2) + ((chunk ^ (row & 7)) << 4);
 }
 
-// ROWS rows from `row` of a [tokens, heads, D] array; those from `end` on become 0.
+// ROWS rows from `row` of one head of an array, `stride` apart; those from `end` on become 0.
 template <int D, int ROWS, int THREADS>
-__device__ __forceinline__ void load_tile(u32 tile, const half_t* array, u32 row, u32 end, u32 heads, u32 head) {
+__device__ __forceinline__ void load_tile(u32 tile, const half_t* array, u32 row, u32 end, u32 stride, u32 head) {
     constexpr u32 CHUNKS = D / 8;
     static_assert(ROWS * CHUNKS % THREADS == 0, "whole rounds");
-#pragma unroll
+#pragma unroll (ROUNDS_AT_ONCE)
     for (u32 i = 0; i < ROWS * CHUNKS / THREADS; i++) {
         const u32 at = i * THREADS + threadIdx.x, r = at / CHUNKS, chunk = at % CHUNKS;
         const bool valid = row + r < end;
-        const half_t* from = array + ((u64)(valid ? row + r : row) * heads + head) * D + chunk * 8;
+        const half_t* from = array + ((u64)(valid ? row + r : row) * stride + (head * D + chunk * 8));
         copy16(chunk_at<D>(tile, r, chunk), from, valid);
     }
+}
+
+// A thread's number that the compiler knows nothing of: what follows from it is computed again where it is needed, instead
+// of being kept in registers.
+__device__ __forceinline__ u32 forgotten_thread() {
+    u32 thread = threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    return thread;
 }
 
 // A operand: 16 rows from `row`, 16 columns from chunk.
@@ -110,8 +125,7 @@ __device__ __forceinline__ void load_a(u32 (&a)[4], u32 tile, u32 row, u32 chunk
 
 // B operand for A · tileᵀ: 16 columns of B are rows of the tile, 16 of the summed index its columns.
 template <int D>
-__device__ __forceinline__ void load_b_of_rows(u32 (&b)[4], u32 tile, u32 row, u32 chunk) {
-    const u32 lane = threadIdx.x & 31;
+__device__ __forceinline__ void load_b_of_rows(u32 (&b)[4], u32 tile, u32 row, u32 chunk, u32 lane) {
     load_matrices(b, chunk_at<D>(tile, row + (lane & 7) + ((lane >> 4) << 3), chunk + ((lane >> 3) & 1)));
 }
 
@@ -122,9 +136,10 @@ __device__ __forceinline__ void load_b_of_columns(u32 (&b)[4], u32 tile, u32 row
     load_matrices_transposed(b, chunk_at<D>(tile, row + (lane & 15), chunk + (lane >> 4)));
 }
 
-// s = rows of `a_tile` · rows of `b_tile`ᵀ: MT·16 by N, summed over D.
+// s = rows of `a_tile` · rows of `b_tile`ᵀ: MT·16 by N, summed over D. `thread` is the thread's number.
 template <int D, int MT, int N>
-__device__ __forceinline__ void scores(float (&s)[MT][N / 8][4], u32 a_tile, u32 a_row, u32 b_tile) {
+__device__ __forceinline__ void scores(float (&s)[MT][N / 8][4], u32 a_tile, u32 a_row, u32 b_tile,
+    u32 thread = threadIdx.x) {
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -139,7 +154,7 @@ __device__ __forceinline__ void scores(float (&s)[MT][N / 8][4], u32 a_tile, u32
 #pragma unroll
         for (int n = 0; n < N / 16; n++) {
             u32 b[4];
-            load_b_of_rows<D>(b, b_tile, n * 16, k * 2);
+            load_b_of_rows<D>(b, b_tile, n * 16, k * 2, thread & 31);
 #pragma unroll
             for (int m = 0; m < MT; m++) {
                 multiply(s[m][2 * n], a[m], b[0], b[1]);
@@ -185,7 +200,7 @@ __device__ __forceinline__ float quad_max(float v) {
 // Writes MT·16 rows of accumulators, each row times its factor, through the warp's own rows of a tile.
 template <int D, int MT>
 __device__ __forceinline__ void store_rows(u32 tile, u32 warp_row, float (&acc)[MT][D / 8][4], const float (&factor)[MT][2],
-    half_t* out, u32 first, u32 end, u32 heads, u32 head) {
+    half_t* out, u32 first, u32 end, u32 stride, u32 head) {
     const u32 lane = threadIdx.x & 31;
     __syncwarp();
 #pragma unroll
@@ -208,7 +223,7 @@ __device__ __forceinline__ void store_rows(u32 tile, u32 warp_row, float (&acc)[
         vec8 v;
         asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]),
             "=r"(v.word[3]) : "r"(chunk_at<D>(tile, row, chunk)) : "memory");
-        store8(out + ((u64)(first + row) * heads + head) * D + chunk * 8, v);
+        store8(out + (u64)(first + row) * stride + head * D + chunk * 8, v);
     }
 }
 
@@ -236,13 +251,13 @@ __device__ __forceinline__ void forward(const half_t* q, const half_t* k, const 
         largest[m][0] = largest[m][1] = -INFINITY;
         sum[m][0] = sum[m][1] = 0.0f;
     }
-    load_tile<D, BR, 128>(q_tile, q, span.first, span.end, shape.heads, head);
-    load_tile<D, BC, 128>(k_tile, k, span.other, keys_end, shape.kv_heads, kv_head);
+    load_tile<D, BR, 128>(q_tile, q, span.first, span.end, shape.q_stride, head);
+    load_tile<D, BC, 128>(k_tile, k, span.other, keys_end, shape.k_stride, kv_head);
     copies_commit();
     for (u32 key = span.other; key < keys_end; key += BC) {
         copies_wait<0>();
         __syncthreads();
-        load_tile<D, BC, 128>(v_tile, v, key, keys_end, shape.kv_heads, kv_head);
+        load_tile<D, BC, 128>(v_tile, v, key, keys_end, shape.v_stride, kv_head);
         copies_commit();
         float s[MT][BC / 8][4];
         scores<D, MT, BC>(s, q_tile, warp_row, k_tile);
@@ -288,7 +303,7 @@ __device__ __forceinline__ void forward(const half_t* q, const half_t* k, const 
             }
         copies_wait<0>();
         __syncthreads();
-        if (key + BC < keys_end) load_tile<D, BC, 128>(k_tile, k, key + BC, keys_end, shape.kv_heads, kv_head);
+        if (key + BC < keys_end) load_tile<D, BC, 128>(k_tile, k, key + BC, keys_end, shape.k_stride, kv_head);
         copies_commit();
         weigh<D, MT, BC>(acc, s, v_tile);
     }
@@ -303,7 +318,7 @@ __device__ __forceinline__ void forward(const half_t* q, const half_t* k, const 
             if ((lane & 3) == 0 && row < span.end)
                 lse[(u64)row * shape.heads + head] = largest[m][half] * shape.scale + __logf(total);
         }
-    store_rows<D, MT>(q_tile, warp_row, acc, factor, out, span.first, span.end, shape.heads, head);
+    store_rows<D, MT>(q_tile, warp_row, acc, factor, out, span.first, span.end, shape.out_stride, head);
 }
 
 // ---- backward
@@ -326,8 +341,8 @@ __device__ __forceinline__ void backward_keys(const half_t* q, const half_t* k, 
     u32 head = kv_head * group, first = span.first;
     auto load = [&](u32 stage) {
         const u32 tile = queries + stage * 2 * TILE;
-        load_tile<D, BQ, 128>(tile, q, first, span.other, shape.heads, head);
-        load_tile<D, BQ, 128>(tile + TILE, dout, first, span.other, shape.heads, head);
+        load_tile<D, BQ, 128>(tile, q, first, span.other, shape.q_stride, head);
+        load_tile<D, BQ, 128>(tile + TILE, dout, first, span.other, shape.dout_stride, head);
         for (u32 i = threadIdx.x; i < BQ; i += 128) {
             const bool valid = first + i < span.other;
             const u64 at = (u64)(valid ? first + i : first) * shape.heads + head;
@@ -345,8 +360,8 @@ __device__ __forceinline__ void backward_keys(const half_t* q, const half_t* k, 
             if (KEYS) key_acc[0][n][i] = 0.0f;
             if (VALUES) value_acc[0][n][i] = 0.0f;
         }
-    load_tile<D, 64, 128>(k_tile, k, span.first, span.end, shape.kv_heads, kv_head);
-    load_tile<D, 64, 128>(v_tile, v, span.first, span.end, shape.kv_heads, kv_head);
+    load_tile<D, 64, 128>(k_tile, k, span.first, span.end, shape.k_stride, kv_head);
+    load_tile<D, 64, 128>(v_tile, v, span.first, span.end, shape.v_stride, kv_head);
     load(0);
     copies_commit();
     u32 ahead = 0;  // of the tile's first key: where its queries begin
@@ -388,8 +403,8 @@ __device__ __forceinline__ void backward_keys(const half_t* q, const half_t* k, 
         if (STAGES == 1 && step + 1 < steps) load(0);
     }
     const float key_factor[1][2] = {{shape.scale, shape.scale}}, value_factor[1][2] = {{1.0f, 1.0f}};
-    if constexpr (KEYS) store_rows<D, 1>(k_tile, warp_row, key_acc, key_factor, dk, span.first, span.end, shape.kv_heads, kv_head);
-    if constexpr (VALUES) store_rows<D, 1>(v_tile, warp_row, value_acc, value_factor, dv, span.first, span.end, shape.kv_heads, kv_head);
+    if constexpr (KEYS) store_rows<D, 1>(k_tile, warp_row, key_acc, key_factor, dk, span.first, span.end, shape.dk_stride, kv_head);
+    if constexpr (VALUES) store_rows<D, 1>(v_tile, warp_row, value_acc, value_factor, dv, span.first, span.end, shape.dv_stride, kv_head);
 }
 
 // The gradient of a tile of queries: all keys that they see.
@@ -407,8 +422,8 @@ __device__ __forceinline__ void backward_queries(const half_t* q, const half_t* 
     const float scale_log2 = shape.scale * LOG2_E;
 
     auto load = [&](u32 key, u32 stage) {
-        load_tile<D, BC, 128>(keys + stage * 2 * TILE, k, key, keys_end, shape.kv_heads, kv_head);
-        load_tile<D, BC, 128>(keys + stage * 2 * TILE + TILE, v, key, keys_end, shape.kv_heads, kv_head);
+        load_tile<D, BC, 128>(keys + stage * 2 * TILE, k, key, keys_end, shape.k_stride, kv_head);
+        load_tile<D, BC, 128>(keys + stage * 2 * TILE + TILE, v, key, keys_end, shape.v_stride, kv_head);
     };
     float acc[MT][D / 8][4], row_lse[MT][2], row_delta[MT][2];
 #pragma unroll
@@ -425,8 +440,8 @@ __device__ __forceinline__ void backward_queries(const half_t* q, const half_t* 
             row_delta[m][half] = row < span.end ? delta[at] : 0.0f;
         }
     }
-    load_tile<D, BR, 128>(q_tile, q, span.first, span.end, shape.heads, head);
-    load_tile<D, BR, 128>(do_tile, dout, span.first, span.end, shape.heads, head);
+    load_tile<D, BR, 128>(q_tile, q, span.first, span.end, shape.q_stride, head);
+    load_tile<D, BR, 128>(do_tile, dout, span.first, span.end, shape.dout_stride, head);
     load(span.other, 0);
     copies_commit();
     u32 stage = 0;
@@ -439,7 +454,7 @@ __device__ __forceinline__ void backward_queries(const half_t* q, const half_t* 
         const u32 k_tile = keys + stage * 2 * TILE, v_tile = k_tile + TILE;
         float s[MT][BC / 8][4], dp[MT][BC / 8][4];
         scores<D, MT, BC>(s, q_tile, warp_row, k_tile);
-        scores<D, MT, BC>(dp, do_tile, warp_row, v_tile);
+        scores<D, MT, BC>(dp, do_tile, warp_row, v_tile, forgotten_thread());
 #pragma unroll
         for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -459,7 +474,7 @@ __device__ __forceinline__ void backward_queries(const half_t* q, const half_t* 
     float factor[MT][2];
 #pragma unroll
     for (int m = 0; m < MT; m++) factor[m][0] = factor[m][1] = shape.scale;
-    store_rows<D, MT>(q_tile, warp_row, acc, factor, dq, span.first, span.end, shape.heads, head);
+    store_rows<D, MT>(q_tile, warp_row, acc, factor, dq, span.first, span.end, shape.dq_stride, head);
 }
 
 // ---- kernels: tile sizes are chosen so that nothing spills

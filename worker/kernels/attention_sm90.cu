@@ -6,7 +6,12 @@
 // is full when its bytes are there and empty when every computing warp has read it.
 
 struct Span { u32 first, end, other, shift; };
-struct Shape { u32 heads, kv_heads; float scale; };
+// Strides are row strides: from one token to the next.
+struct Shape {
+    u32 heads, kv_heads;
+    float scale;
+    u32 q_stride, k_stride, v_stride, out_stride, dout_stride, dq_stride, dk_stride, dv_stride;
+};
 
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr u32 PANEL = 64;  // columns of a panel
@@ -58,7 +63,7 @@ __device__ __forceinline__ void pack(u32 (&p)[N / 4], const float (&s)[N / 2]) {
 // Writes 64 rows of accumulators, each row times its factor, through the warp's own 16 rows of a tile of ROWS rows.
 template <int D, int ROWS>
 __device__ __forceinline__ void store_rows(u32 tile, u32 warp_row, float (&acc)[D / 2], float low_factor, float high_factor,
-    half_t* out, u32 first, u32 end, u32 heads, u32 head) {
+    half_t* out, u32 first, u32 end, u32 stride, u32 head) {
     const u32 lane = threadIdx.x & 31;
 #pragma unroll
     for (u32 n = 0; n < D / 8; n++)
@@ -79,7 +84,7 @@ __device__ __forceinline__ void store_rows(u32 tile, u32 warp_row, float (&acc)[
         vec8 v;
         asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]),
             "=r"(v.word[3]) : "r"(at) : "memory");
-        store8(out + ((u64)(first + row) * heads + head) * D + n * 8, v);
+        store8(out + (u64)(first + row) * stride + head * D + n * 8, v);
     }
 }
 
@@ -220,7 +225,7 @@ __device__ __forceinline__ void forward(const TensorMap* q_map, const TensorMap*
                 lse[(u64)row * shape.heads + head] = largest[half] * shape.scale + __logf(total);
         }
         warpgroup_barrier(1 + group);
-        store_rows<D, BR>(q_tile, warp_row, acc, factor[0], factor[1], out, span.first, span.end, shape.heads, head);
+        store_rows<D, BR>(q_tile, warp_row, acc, factor[0], factor[1], out, span.first, span.end, shape.out_stride, head);
     }
 }
 
@@ -355,8 +360,8 @@ __device__ __forceinline__ void backward_keys(const TensorMap* q_map, const Tens
         pin(key_acc);
         pin(value_acc);
         warpgroup_barrier(1 + group);
-        store_rows<D, BKV>(k_tile, warp_row, key_acc, shape.scale, shape.scale, dk, span.first, span.end, shape.kv_heads, kv_head);
-        store_rows<D, BKV>(v_tile, warp_row, value_acc, 1.0f, 1.0f, dv, span.first, span.end, shape.kv_heads, kv_head);
+        store_rows<D, BKV>(k_tile, warp_row, key_acc, shape.scale, shape.scale, dk, span.first, span.end, shape.dk_stride, kv_head);
+        store_rows<D, BKV>(v_tile, warp_row, value_acc, 1.0f, 1.0f, dv, span.first, span.end, shape.dv_stride, kv_head);
     }
 }
 
@@ -441,7 +446,7 @@ __device__ __forceinline__ void backward_queries(const TensorMap* q_map, const T
             if (lane == 0) barrier_arrive(empty_barrier(kept, stage));
         }
         warpgroup_barrier(1 + group);
-        store_rows<D, BR>(q_tile, warp_row, acc, shape.scale, shape.scale, dq, span.first, span.end, shape.heads, head);
+        store_rows<D, BR>(q_tile, warp_row, acc, shape.scale, shape.scale, dq, span.first, span.end, shape.dq_stride, head);
     }
 }
 

@@ -45,8 +45,8 @@ __device__ __forceinline__ vec8 gradient(const vec8& vector, float shift, float 
 // in     targets (below vocab)
 // out    logits in place (rows × vocab, row stride `stride`), loss `=`     accumulation  f32, tree
 // bound  memory: 2 bytes read, 2 written an element (a second reading is L2's). vocab and stride are multiples of 8.
-extern "C" __global__ void __launch_bounds__(1024) cross_entropy(const u32* __restrict__ targets, u32 vocab, u32 stride,
-    float scale, half_t* __restrict__ logits, float* __restrict__ loss) {
+extern "C" __global__ void __launch_bounds__(1024) cross_entropy(const u32* __restrict__ targets, u32 vocab, float scale,
+    half_t* __restrict__ logits, u32 stride, float* __restrict__ loss) {
     __shared__ float scratch[32];
     __shared__ float largest_of[32];
     half_t* row = logits + (u64)blockIdx.x * stride;

@@ -16,39 +16,45 @@ __device__ __forceinline__ void activate(u32 act, float x, float& value, float& 
     }
 }
 
-// grid   any; vectors of 8 are strided over it        block  256
-// in     gate, up (packed)
-// out    h `=`, may be gate or up     accumulation  none
+// grid   (any, ceil(vectors / 256)); rows are strided over x, a row has `vectors` vectors of 8        block  256
+// in     gate, up (rows × 8·vectors)
+// out    h `=`, may be gate or up, no other overlap     accumulation  none
 // bound  memory: 4 bytes read, 2 written an element
-extern "C" __global__ void __launch_bounds__(256) glu_forward(const half_t* gate, const half_t* up, u64 vectors, u32 act,
-    half_t* h) {
-    for (u64 i = blockIdx.x * 256ull + threadIdx.x; i < vectors; i += gridDim.x * 256ull) {
+extern "C" __global__ void __launch_bounds__(256) glu_forward(const half_t* gate, u32 gate_stride, const half_t* up,
+    u32 up_stride, u32 rows, u32 vectors, u32 act, half_t* h, u32 h_stride) {
+    const u32 vector = blockIdx.y * 256 + threadIdx.x;
+    if (vector >= vectors) return;
+    for (u32 row = blockIdx.x; row < rows; row += gridDim.x) {
         float g[8], u[8];
-        unpack8(load8(gate + i * 8), g);
-        unpack8(load8(up + i * 8), u);
+        unpack8(load8(gate + (u64)row * gate_stride + vector * 8), g);
+        unpack8(load8(up + (u64)row * up_stride + vector * 8), u);
 #pragma unroll
         for (u32 j = 0; j < 8; j++) {
             float value, slope;
             activate(act, g[j], value, slope);
             u[j] *= value;
         }
-        store8(h + i * 8, pack8(u));
+        store8(h + (u64)row * h_stride + vector * 8, pack8(u));
     }
 }
 
 // gate becomes dh · up · act'(gate), up becomes dh · act(gate).
 //
-// grid   any; vectors of 8 are strided over it        block  256
-// in     dh (packed)
-// out    gate, up in place; dh overlaps neither     accumulation  none
+// grid   (any, ceil(vectors / 256)); rows are strided over x, a row has `vectors` vectors of 8        block  256
+// in     dh (rows × 8·vectors)
+// out    gate, up in place; none of the three overlap     accumulation  none
 // bound  memory: 6 bytes read, 4 written an element
-extern "C" __global__ void __launch_bounds__(256) glu_backward(const half_t* __restrict__ dh, u64 vectors, u32 act,
-    half_t* __restrict__ gate, half_t* __restrict__ up) {
-    for (u64 i = blockIdx.x * 256ull + threadIdx.x; i < vectors; i += gridDim.x * 256ull) {
+extern "C" __global__ void __launch_bounds__(256) glu_backward(const half_t* __restrict__ dh, u32 dh_stride, u32 rows,
+    u32 vectors, u32 act, half_t* __restrict__ gate, u32 gate_stride, half_t* __restrict__ up, u32 up_stride) {
+    const u32 vector = blockIdx.y * 256 + threadIdx.x;
+    if (vector >= vectors) return;
+    for (u32 row = blockIdx.x; row < rows; row += gridDim.x) {
+        half_t* gate_at = gate + (u64)row * gate_stride + vector * 8;
+        half_t* up_at = up + (u64)row * up_stride + vector * 8;
         float d[8], g[8], u[8];
-        unpack8(load8(dh + i * 8), d);
-        unpack8(load8(gate + i * 8), g);
-        unpack8(load8(up + i * 8), u);
+        unpack8(load8(dh + (u64)row * dh_stride + vector * 8), d);
+        unpack8(load8(gate_at), g);
+        unpack8(load8(up_at), u);
 #pragma unroll
         for (u32 j = 0; j < 8; j++) {
             float value, slope;
@@ -56,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256) glu_backward(const half_t* __r
             g[j] = d[j] * u[j] * slope;
             u[j] = d[j] * value;
         }
-        store8(gate + i * 8, pack8(g));
-        store8(up + i * 8, pack8(u));
+        store8(gate_at, pack8(g));
+        store8(up_at, pack8(u));
     }
 }

@@ -1,67 +1,178 @@
-// NF4 with double quantization → 16 bit. Source: QLoRA (2305.14314) §3; the CPU reference is src/quant/nf4.rs.
+// NF4 with double quantization → 16 bit, a group of matrices at once. Source: QLoRA (2305.14314) §3; the CPU reference is
+// src/quant/nf4.rs.
 //
 // Every element is table[code] · (map[absmax_code] · nested + offset), each product and sum rounded once to f32, so
 // that the bits equal the CPU's before the last rounding.
 
-constexpr u32 DEQUANTIZE_UNROLL = 4;
+// One matrix of the group: quantized, or dense where `packed` is null. With `nested` null, absmax is an f32 per 64 elements
+// and map is not read. `adapter` is null where there is none; `whole` says that its rows are whole vectors.
+struct Part {
+    const u8* packed;     // 4 bits an element, even element high
+    const u8* absmax;     // a code per 64 elements
+    const float* nested;  // a magnitude per 64 · 256
+    const float* map;     // 256
+    const half_t* dense;
+    const half_t* adapter;  // rows × rank, packed
+    float offset;
+    u32 stored, dense_stride, rank, tail_column, whole, vectors, first_tile, first_row;
+};
+
+// `first_tile` and `first_row` of what is no part are beyond all.
+struct Group {
+    Part part[3];
+    u32 tiles, tail_tiles, tiles_per_warp, vectors_per_row, tail_vectors, rows;
+};
 
 __constant__ float NF4_TABLE[16] = {-1.0f, -0.6961928f, -0.52507305f, -0.3949175f, -0.28444138f, -0.18477343f,
     -0.091050036f, 0.0f, 0.0795803f, 0.1609302f, 0.2461123f, 0.33791524f, 0.44070983f, 0.562617f, 0.72295684f, 1.0f};
 
-__device__ __forceinline__ float round_to(float v, u32 stored) {
-    if (stored == 2) {
-        u16 half;
-        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(v));
-        asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(half));
-    }
+constexpr u32 F16 = 2;    // `stored` of a matrix that was IEEE half: what is dequantized is rounded to that first
+constexpr u32 TILE = 128;  // vectors that a warp moves at once, 4 a lane
+
+__device__ __forceinline__ float round_to_f16(float v) {
+    u16 half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(v));
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(half));
     return v;
 }
 
-// out_oi = dequantized matrix; row i begins at out + i · out_stride.
+// Written once, read by the product that follows: leaves the caches first.
+__device__ __forceinline__ void store_streaming(half_t* at, const vec8& v) {
+    asm volatile("st.global.cs.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(at), "r"(v.word[0]), "r"(v.word[1]), "r"(v.word[2]),
+        "r"(v.word[3]) : "memory");
+}
+
+__device__ __forceinline__ vec8 load_streaming(const void* at) {
+    vec8 v;
+    asm volatile("ld.global.cs.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]),
+        "=r"(v.word[3]) : "l"(at));
+    return v;
+}
+
+// Word j of lane i becomes word i of lane j, within each four lanes.
+__device__ __forceinline__ void transpose(u32 (&w)[4]) {
+    const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
+#pragma unroll
+    for (u32 k = 0; k < 4; k += 2) {
+        const u32 got = __shfl_xor_sync(~0u, odd ? w[k] : w[k + 1], 1);
+        if (odd) w[k] = got;
+        else w[k + 1] = got;
+    }
+#pragma unroll
+    for (u32 k = 0; k < 2; k++) {
+        const u32 got = __shfl_xor_sync(~0u, high ? w[k] : w[k + 2], 2);
+        if (high) w[k] = got;
+        else w[k + 2] = got;
+    }
+}
+
+__device__ __forceinline__ float scale_of(const Part& part, u32 block) {
+    if (!part.nested) return __ldg(reinterpret_cast<const float*>(part.absmax) + block);
+    const float level = __ldg(part.map + __ldg(part.absmax + block));
+    return __fadd_rn(__fmul_rn(level, __ldg(part.nested + (block >> 8))), part.offset);
+}
+
+// Eight elements. `table` is the lane's entry, number lane modulo 16; all lanes are here.
+template <bool ROUND>
+__device__ __forceinline__ vec8 dequantize(u32 codes, float scale, float table) {
+    float values[8];
+#pragma unroll
+    for (u32 byte = 0; byte < 4; byte++) {
+        // A lane is taken modulo 32, so that the bits above a code change nothing.
+        values[2 * byte] = __fmul_rn(__shfl_sync(~0u, table, codes >> (8 * byte + 4)), scale);
+        values[2 * byte + 1] = __fmul_rn(__shfl_sync(~0u, table, codes >> (8 * byte)), scale);
+    }
+    if (ROUND) {
+#pragma unroll
+        for (u32 j = 0; j < 8; j++) values[j] = round_to_f16(values[j]);
+    }
+    return pack8(values);
+}
+
+// A tile of a quantized matrix. A lane loads the codes of four vectors in a row and stores every fourth of sixteen, so
+// that four lanes write 64 bytes side by side.
+template <bool ROUND>
+__device__ __forceinline__ void quantized_tile(const Part& part, u32 tile, u32 per_row, float table, half_t* out, u32 stride) {
+    const u32 lane = threadIdx.x & 31, first = tile * TILE;
+    const u32 loaded = min(first + lane * 4, part.vectors - 4);
+    const vec8 raw = load_streaming(part.packed + (u64)loaded * 4);
+    u32 codes[4] = {raw.word[0], raw.word[1], raw.word[2], raw.word[3]};
+    const u32 mine = first + (lane & ~3u) * 4 + (lane & 3);
+    const u32 last = part.vectors / 8 - 1, block = min(mine / 8, last);
+    const float scales[2] = {scale_of(part, block), scale_of(part, min(block + 1, last))};
+    transpose(codes);
+    u32 row = mine / per_row, column = mine - row * per_row;
+#pragma unroll
+    for (u32 j = 0; j < 4; j++) {
+        const vec8 v = dequantize<ROUND>(codes[j], scales[j / 2], table);
+        if (mine + 4 * j < part.vectors) store_streaming(out + (u64)row * stride + column * 8, v);
+        column += 4;
+        while (column >= per_row) column -= per_row, row++;
+    }
+}
+
+__device__ __forceinline__ void dense_tile(const Part& part, u32 tile, u32 per_row, half_t* out, u32 stride) {
+    const u32 first = tile * TILE + (threadIdx.x & 31);
+    vec8 v[4];
+#pragma unroll
+    for (u32 j = 0; j < 4; j++) {
+        const u32 vector = min(first + j * 32, part.vectors - 1), row = vector / per_row;
+        v[j] = load_streaming(part.dense + (u64)row * part.dense_stride + (vector - row * per_row) * 8);
+    }
+#pragma unroll
+    for (u32 j = 0; j < 4; j++) {
+        const u32 vector = first + j * 32, row = vector / per_row;
+        if (vector < part.vectors) store_streaming(out + (u64)row * stride + (vector - row * per_row) * 8, v[j]);
+    }
+}
+
+// Eight columns of a row's tail: the adapter's where they are its own, else 0.
+__device__ __forceinline__ vec8 tail_vector(const Part& part, u32 row, u32 column) {
+    vec8 v = {{0, 0, 0, 0}};
+    if (!part.adapter) return v;
+    const half_t* from = part.adapter + (u64)row * part.rank;
+    const u32 inside = column - part.tail_column;  // wraps before the adapter's columns
+    if (part.whole) {
+        if (inside < part.rank) v = load8(from + inside);
+        return v;
+    }
+#pragma unroll
+    for (u32 j = 0; j < 8; j++)
+        if (inside + j < part.rank) v.word[j / 2] |= (u32)from[inside + j] << (16 * (j & 1));
+    return v;
+}
+
+// Matrices below each other, each row followed by its tail: row i begins at out + i · stride, its tail of 8 · tail_vectors
+// columns at 8 · vectors_per_row.
 //
-// grid   any; rounds of 256 · 4 vectors are strided over it, vectors = rows · cols / 8      block  256
-// in     packed (4 bits an element, even element high), absmax_codes (1 byte per 64), nested (f32 per 64 · 256),
-//        map (256 f32); with `nested` null, absmax_codes is an f32 per 64 elements and map is not read
+// grid   ceil((tiles + tail_tiles) / (8 · tiles_per_warp))        block  256
+// in     the group: up to three matrices of 8 · vectors_per_row columns, whose elements are multiples of 64 each
 // out    out `=`, overlaps no input         accumulation  none
-// bound  memory: 0.516 bytes read and 2 written an element. cols is a multiple of 8, rows · cols of 64.
-extern "C" __global__ void __launch_bounds__(256) nf4_dequantize(
-    const u32* __restrict__ packed, const u8* __restrict__ absmax_codes, const float* __restrict__ nested,
-    const float* __restrict__ map, float offset, u32 vectors, u32 vectors_per_row, u32 out_stride, u32 stored,
-    half_t* __restrict__ out) {
-    __shared__ float table[16];
-    __shared__ float levels[256];
-    if (threadIdx.x < 16) table[threadIdx.x] = NF4_TABLE[threadIdx.x];
-    if (nested) levels[threadIdx.x] = map[threadIdx.x];
-    __syncthreads();
-    const bool dense = vectors_per_row * 8 == out_stride;
-    for (u32 first = blockIdx.x * (256 * DEQUANTIZE_UNROLL) + threadIdx.x; first < vectors;
-         first += gridDim.x * (256 * DEQUANTIZE_UNROLL)) {
-        u32 codes[DEQUANTIZE_UNROLL];
-        float scale[DEQUANTIZE_UNROLL];
+// bound  memory: 0.516 bytes read (2 where dense) and 2 written an element
+extern "C" __global__ void __launch_bounds__(256) nf4_dequantize_group(const Group group, half_t* __restrict__ out, u32 stride) {
+    const float table = NF4_TABLE[threadIdx.x & 15];
+    const u32 per_row = group.vectors_per_row, end = group.tiles + group.tail_tiles;
+    u32 tile = blockIdx.x * 8 * group.tiles_per_warp + threadIdx.x / 32;
+    for (u32 i = 0; i < group.tiles_per_warp && tile < end; i++, tile += 8) {
+        if (tile < group.tiles) {
+            const u32 at = (tile >= group.part[1].first_tile) + (tile >= group.part[2].first_tile);
+            const Part& part = group.part[at];
+            const u32 in_part = tile - part.first_tile;
+            half_t* rows = out + (u64)part.first_row * stride;
+            if (!part.packed) dense_tile(part, in_part, per_row, rows, stride);
+            else if (part.stored == F16) quantized_tile<true>(part, in_part, per_row, table, rows, stride);
+            else quantized_tile<false>(part, in_part, per_row, table, rows, stride);
+        } else {
+            const u32 first = (tile - group.tiles) * TILE + (threadIdx.x & 31);
 #pragma unroll
-        for (u32 i = 0; i < DEQUANTIZE_UNROLL; i++) {
-            const u32 vector = min(first + i * 256, vectors - 1), block = vector >> 3;
-            codes[i] = __ldcs(packed + vector);
-            if (nested) scale[i] = __fadd_rn(__fmul_rn(levels[absmax_codes[block]], nested[block >> 8]), offset);
-            else scale[i] = reinterpret_cast<const float*>(absmax_codes)[block];
-        }
-#pragma unroll
-        for (u32 i = 0; i < DEQUANTIZE_UNROLL; i++) {
-            const u32 vector = first + i * 256;
-            if (vector >= vectors) break;
-            float values[8];
-#pragma unroll
-            for (u32 byte = 0; byte < 4; byte++) {
-                const u32 pair = codes[i] >> (8 * byte);
-                values[2 * byte] = round_to(__fmul_rn(table[(pair >> 4) & 15], scale[i]), stored);
-                values[2 * byte + 1] = round_to(__fmul_rn(table[pair & 15], scale[i]), stored);
+            for (u32 j = 0; j < 4; j++) {
+                const u32 row = (first + j * 32) / group.tail_vectors, vector = first + j * 32 - row * group.tail_vectors;
+                if (row >= group.rows) continue;
+                const u32 at = (row >= group.part[1].first_row) + (row >= group.part[2].first_row);
+                const Part& part = group.part[at];
+                const vec8 v = tail_vector(part, row - part.first_row, vector * 8);
+                store_streaming(out + (u64)row * stride + (per_row + vector) * 8, v);
             }
-            u64 at = (u64)vector * 8;
-            if (!dense) {
-                const u32 row = vector / vectors_per_row;
-                at = (u64)row * out_stride + (vector - row * vectors_per_row) * 8;
-            }
-            store8(out + at, pack8(values));
         }
     }
 }

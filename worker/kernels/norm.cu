@@ -6,13 +6,13 @@ constexpr u32 NORM_VECTORS = 2;
 // rstd_t = 1/√(mean(x²) + eps), y_td = x · rstd · weight.
 //
 // grid   tokens        block  32·k ≤ 1024 threads with 32·k·2·8 ≥ width
-// in     x (tokens × width, packed), weight (f32)
-// out    y `=` (row stride y_stride), rstd `=`; y may be x     accumulation  f32, tree
+// in     x (tokens × width), weight (f32)
+// out    y `=`, rstd `=`; y may be x, no other overlap     accumulation  f32, tree
 // bound  memory: 2 bytes read, 2 written an element
-extern "C" __global__ void __launch_bounds__(1024) rms_norm_forward(const half_t* x, const float* __restrict__ weight, float eps,
-    u32 width, u32 y_stride, half_t* y, float* __restrict__ rstd_t) {
+extern "C" __global__ void __launch_bounds__(1024) rms_norm_forward(const half_t* x, u32 x_stride, const float* __restrict__ weight,
+    float eps, u32 width, half_t* y, u32 y_stride, float* __restrict__ rstd_t) {
     __shared__ float scratch[32];
-    const half_t* row = x + (u64)blockIdx.x * width;
+    const half_t* row = x + (u64)blockIdx.x * x_stride;
     vec8 kept[NORM_VECTORS];
     float sum = 0.0f;
 #pragma unroll
@@ -46,13 +46,16 @@ extern "C" __global__ void __launch_bounds__(1024) rms_norm_forward(const half_t
 // With g = dy · weight and x̂ = x · rstd: dx_td += rstd · (g − x̂ · mean(g · x̂)).
 //
 // grid   tokens        block  32·k ≤ 1024 threads with 32·k·2·8 ≥ width
-// in     x, dy (tokens × width, packed), rstd of the forward, weight (f32)
-// out    dx `+=` (packed), overlaps neither x nor dy     accumulation  f32, tree
+// in     x, dy (tokens × width), rstd of the forward, weight (f32)
+// out    dx `+=`, overlaps neither x nor dy     accumulation  f32, tree
 // bound  memory: 6 bytes read, 2 written an element
-extern "C" __global__ void __launch_bounds__(1024) rms_norm_backward(const half_t* __restrict__ x, const float* __restrict__ rstd_t,
-    const half_t* __restrict__ dy, const float* __restrict__ weight, u32 width, half_t* __restrict__ dx) {
+extern "C" __global__ void __launch_bounds__(1024) rms_norm_backward(const half_t* __restrict__ x, u32 x_stride,
+    const float* __restrict__ rstd_t, const half_t* __restrict__ dy, u32 dy_stride, const float* __restrict__ weight, u32 width,
+    half_t* __restrict__ dx, u32 dx_stride) {
     __shared__ float scratch[32];
-    const u64 start = (u64)blockIdx.x * width;
+    x += (u64)blockIdx.x * x_stride;
+    dy += (u64)blockIdx.x * dy_stride;
+    dx += (u64)blockIdx.x * dx_stride;
     vec8 kept_x[NORM_VECTORS], kept_dx[NORM_VECTORS];
     float g[NORM_VECTORS][8];
     float sum = 0.0f;
@@ -60,9 +63,9 @@ extern "C" __global__ void __launch_bounds__(1024) rms_norm_backward(const half_
     for (u32 i = 0; i < NORM_VECTORS; i++) {
         const u32 column = (threadIdx.x + i * blockDim.x) * 8;
         if (column >= width) break;
-        kept_x[i] = load8(x + start + column);
-        const vec8 dy_vector = load8(dy + start + column);
-        kept_dx[i] = load8(dx + start + column);
+        kept_x[i] = load8(x + column);
+        const vec8 dy_vector = load8(dy + column);
+        kept_dx[i] = load8(dx + column);
         float v[8];
         unpack8(kept_x[i], v);
         unpack8(dy_vector, g[i]);
@@ -86,6 +89,6 @@ extern "C" __global__ void __launch_bounds__(1024) rms_norm_backward(const half_
         unpack8(kept_dx[i], out);
 #pragma unroll
         for (u32 j = 0; j < 8; j++) out[j] += rstd * (g[i][j] - v[j] * along);
-        store8(dx + start + column, pack8(out));
+        store8(dx + column, pack8(out));
     }
 }

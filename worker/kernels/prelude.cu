@@ -2,6 +2,7 @@
 //
 // Activations are 16 bit (`half_t`): bfloat16, or IEEE half where WEFT_F16 is set or the GPU is older than sm_80.
 // Arithmetic is in f32. Vectors are 8 elements, 16 bytes; every activation pointer and row stride is a multiple of that.
+// `x_stride` beside a matrix `x` is the elements from one of its rows to the next. What lies between rows is not touched.
 
 typedef unsigned char u8;
 typedef unsigned short u16;

@@ -5,9 +5,11 @@
 //! with the coordinator; [`cuda`] finds the GPU and compiles its kernels.
 
 pub mod agent;
+pub mod bench;
 pub mod checkpoint;
 pub mod collective;
 pub mod cuda;
+pub mod device;
 pub mod generate;
 pub mod lora;
 pub mod model;

@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn check(args: &Args) -> Result<SubmitJobRequest, Failure> {
     let recipe = args.recipe.load()?.recipe;
     let mut problems = Problems::default();
-    problems.keep(Exit::Recipe, worker_count(&recipe, args.workers));
+    problems.keep(Exit::Recipe, worker_count(&recipe, args.workers, 0));
     preflight::glance(&recipe, &mut problems);
     let output = args.output.clone();
     let output = output.unwrap_or_else(|| PathBuf::from(&recipe.training.output_dir));

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let inventory = Inventory::take(&Environment::of_process());
     let mut report = Report::new(&inventory);
     if !args.compile_kernels.is_empty() {
-        let cache = KernelCache::new(args.cache.folder().join("kernels"));
+        let cache = KernelCache::new(args.cache.kernels());
         report.kernels = compile(inventory, cache, &args.compile_kernels)?;
     }
     if args.json {

@@ -29,6 +29,8 @@ pub(crate) struct Banner {
     pub(crate) parameters: u64,
     /// Worker processes.
     pub(crate) workers: u32,
+    /// The GPUs that they compute on; none on the CPU.
+    pub(crate) gpus: Vec<String>,
     /// Threads of each worker.
     pub(crate) threads_per_worker: Option<usize>,
     /// What is kept from the forward pass.
@@ -64,10 +66,12 @@ impl fmt::Display for Banner {
             grouped(self.trainable_parameters),
             grouped(self.parameters)
         )?;
-        write!(f, "  Workers = {} on CPU", self.workers)?;
-        if let Some(threads) = self.threads_per_worker {
-            let s = if threads == 1 { "" } else { "s" };
-            write!(f, " ({threads} thread{s} each)")?;
+        write!(f, "  Workers = {} on ", self.workers)?;
+        match (self.gpus.as_slice(), self.threads_per_worker) {
+            ([], None) => f.write_str("CPU")?,
+            ([], Some(1)) => f.write_str("CPU (1 thread each)")?,
+            ([], Some(threads)) => write!(f, "CPU ({threads} threads each)")?,
+            (gpus, _) => f.write_str(&gpus.join(", "))?,
         }
         writeln!(f, " | Plan = {}", self.memory_plan)?;
         write!(f, "  Output = {}", self.output)?;
@@ -96,6 +100,7 @@ mod tests {
             trainable_parameters: 41_943_040,
             parameters: 8_072_204_288,
             workers: 2,
+            gpus: Vec::new(),
             threads_per_worker: Some(1),
             memory_plan: "recompute".to_owned(),
             output: "outputs".to_owned(),
@@ -115,5 +120,11 @@ mod tests {
         ] {
             assert!(text.contains(figure), "{figure} is missing in\n{text}");
         }
+        let on_gpus = Banner {
+            gpus: vec!["2 x NVIDIA H200".to_owned()],
+            ..banner
+        };
+        let text = on_gpus.to_string();
+        assert!(text.contains("Workers = 2 on 2 x NVIDIA H200 |"), "{text}");
     }
 }

@@ -1,28 +1,57 @@
-//! Host memory: what a CPU worker uses and what the machine has, from the kernel's own accounting.
+//! Memory of the device that workers compute on: what they use of it and what it has. On a CPU both come from the
+//! kernel's own accounting.
 
+use std::collections::BTreeMap;
 use std::fs;
+
+use weft_worker::cuda::GpuFacts;
 
 use super::figures::{gib, percent};
 
-/// The machine as a memory report names it.
+/// What computes, as a memory report names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Host {
-    /// The processor's model name.
+pub(crate) struct Hardware {
+    /// `CPU` or `GPU`.
+    pub(crate) kind: &'static str,
+    /// The model's name.
     pub(crate) name: String,
-    /// Physical memory in bytes; 0 where the kernel does not say.
+    /// Its memory in bytes; 0 where unknown.
     pub(crate) total_bytes: u64,
 }
 
-impl Host {
-    /// Asks the kernel.
-    pub(crate) fn read() -> Self {
+impl Hardware {
+    /// This machine's processors and their memory. Asks the kernel.
+    pub(crate) fn cpu() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
+            kind: "CPU",
             name: field(&cpuinfo, "model name").unwrap_or("CPU").to_owned(),
             total_bytes: kibibytes(&meminfo, "MemTotal"),
         }
     }
+
+    /// GPUs together; those of one name are counted.
+    pub(crate) fn gpus(gpus: &[GpuFacts]) -> Self {
+        Self {
+            kind: "GPU",
+            name: counted(gpus.iter().map(|gpu| gpu.name.as_str())).join(", "),
+            total_bytes: gpus.iter().map(|gpu| gpu.memory_bytes).sum(),
+        }
+    }
+}
+
+/// `2 x NVIDIA H200`, or the name alone where it comes once.
+pub(crate) fn counted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_insert(0) += 1;
+    }
+    let named = |(name, count): (&str, u32)| match count {
+        1 => name.to_owned(),
+        _ => format!("{count} x {name}"),
+    };
+    counts.into_iter().map(named).collect()
 }
 
 /// Resident memory of one process.
@@ -59,17 +88,23 @@ fn kibibytes(text: &str, key: &str) -> u64 {
 }
 
 /// The report before training: device, its memory, and what the loaded model takes.
-pub(crate) fn before(host: &Host, start_bytes: u64) -> String {
+pub(crate) fn before(hardware: &Hardware, start_bytes: u64) -> String {
     format!(
-        "CPU = {}. Max memory = {:.3} GiB.\n{:.3} GiB of memory reserved.",
-        host.name,
-        gib(host.total_bytes),
+        "{} = {}. Max memory = {:.3} GiB.\n{:.3} GiB of memory reserved.",
+        hardware.kind,
+        hardware.name,
+        gib(hardware.total_bytes),
         gib(start_bytes),
     )
 }
 
 /// The report after training: time, peak, and the share of it that training itself added.
-pub(crate) fn after(host: &Host, start_bytes: u64, peak_bytes: u64, train_seconds: f64) -> String {
+pub(crate) fn after(
+    hardware: &Hardware,
+    start_bytes: u64,
+    peak_bytes: u64,
+    train_seconds: f64,
+) -> String {
     let training_bytes = peak_bytes.saturating_sub(start_bytes);
     format!(
         "{train_seconds:.4} seconds used for training.\n\
@@ -81,8 +116,8 @@ pub(crate) fn after(host: &Host, start_bytes: u64, peak_bytes: u64, train_second
         train_seconds / 60.0,
         gib(peak_bytes),
         gib(training_bytes),
-        percent(peak_bytes, host.total_bytes),
-        percent(training_bytes, host.total_bytes),
+        percent(peak_bytes, hardware.total_bytes),
+        percent(training_bytes, hardware.total_bytes),
     )
 }
 
@@ -102,12 +137,32 @@ mod tests {
     }
 
     #[test]
+    fn gpus_of_one_name_are_counted_and_their_memory_added() {
+        let gpu = |ordinal| GpuFacts {
+            ordinal,
+            name: "NVIDIA H200".to_owned(),
+            arch: "sm_90a".parse().unwrap(),
+            memory_bytes: 150_120_038_400,
+            multiprocessors: 132,
+        };
+        let one = before(&Hardware::gpus(&[gpu(0)]), 1 << 30);
+        assert!(
+            one.starts_with("GPU = NVIDIA H200. Max memory = 139.810 GiB.\n"),
+            "{one}"
+        );
+        let two = Hardware::gpus(&[gpu(0), gpu(1)]);
+        assert_eq!(two.name, "2 x NVIDIA H200");
+        assert_eq!(two.total_bytes, 300_240_076_800);
+    }
+
+    #[test]
     fn the_report_has_the_six_figures_that_notebooks_print() {
-        let host = Host {
+        let hardware = Hardware {
+            kind: "CPU",
             name: "Test CPU".to_owned(),
             total_bytes: 16 << 30,
         };
-        let text = after(&host, 1 << 30, 3 << 30, 90.0);
+        let text = after(&hardware, 1 << 30, 3 << 30, 90.0);
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
             [

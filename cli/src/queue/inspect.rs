@@ -23,7 +23,10 @@ pub(super) fn inspect(mut job: JobSpec, from: StartFrom, cache: &Path) -> Result
         StartFrom::Newest => Existing::Resume,
     };
     let mut problems = Problems::default();
-    problems.keep(Exit::Recipe, worker_count(&job.recipe, Some(job.workers)));
+    problems.keep(
+        Exit::Recipe,
+        worker_count(&job.recipe, Some(job.workers), 0),
+    );
     problems.keep(Exit::Environment, folder.check(existing, &job.recipe));
     let store = problems.keep(Exit::Environment, open_store(&job.recipe));
     let newest = match from {

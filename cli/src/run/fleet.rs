@@ -11,6 +11,7 @@ use futures::stream::FuturesUnordered;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+use crate::device::Devices;
 use crate::output::memory::Resident;
 
 /// Lines of a dead worker's log that are shown.
@@ -34,6 +35,8 @@ pub(super) struct FleetSpec {
     pub(super) workers: u32,
     /// Compute threads of each.
     pub(super) threads: usize,
+    /// The devices that they share.
+    pub(super) devices: Devices,
     /// Folder of the logs.
     pub(super) logs: PathBuf,
     /// Folder of prepared datasets.
@@ -182,6 +185,7 @@ impl Member {
                 &spec.coordinator,
             ])
             .args(["--threads", &spec.threads.to_string()])
+            .args(["--device", &spec.devices.of_worker(number)])
             .arg("--cache")
             .arg(&spec.cache)
             .stdin(Stdio::piped())

@@ -18,6 +18,7 @@ use super::fleet::{Fleet, FleetSpec};
 use super::follow::{Subject, follow};
 use super::observer::Observer;
 use super::ready::Ready;
+use crate::device::Devices;
 use crate::exit::{Exit, Failure};
 use crate::output::folder::{Existing, FolderLock};
 use crate::output::print;
@@ -31,12 +32,21 @@ const SAVE_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 const WORKERS_END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where coordinator and workers are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// Where the coordinator listens.
     pub(crate) listen: SocketAddr,
-    /// Threads of each worker process that is started here; none is where workers come by themselves.
-    pub(crate) embedded_threads: Option<usize>,
+    /// What the worker processes compute with that are started here; none are where workers come by themselves.
+    pub(crate) embedded: Option<Embedded>,
+}
+
+/// What worker processes of this machine compute with.
+#[derive(Debug, Clone)]
+pub(crate) struct Embedded {
+    /// Threads of each.
+    pub(crate) threads: usize,
+    /// The devices, which they share.
+    pub(crate) devices: Devices,
 }
 
 /// A job about to run.
@@ -78,7 +88,7 @@ impl Job {
         let _lock = self.open_folder()?;
         let coordinator = self.start_coordinator().await?;
         let mut observer = Observer::new(
-            self.ready.facts(committed.0, self.place.embedded_threads),
+            self.ready.facts(committed.0, self.place.embedded.as_ref()),
             self.ready.folder.clone(),
             // What the ledger has beyond the checkpoint may still count.
             self.former().map_or(committed.0, |_| u64::MAX),
@@ -117,7 +127,7 @@ impl Job {
             after: self.after()?,
             data: Arc::new(PreparedData::of(&self.ready.preflight.prepared).map_err(environment)?),
             queue: None,
-            limits: match self.place.embedded_threads {
+            limits: match self.place.embedded {
                 Some(_) => Limits {
                     save_again_within: SAVE_AGAIN_WITHIN,
                     ..Limits::default()
@@ -126,7 +136,7 @@ impl Job {
             },
         };
         let coordinator = Coordinator::bind(config).await.map_err(environment)?;
-        if self.place.embedded_threads.is_none() {
+        if self.place.embedded.is_none() {
             print::aside(format_args!("listening on http://{}", coordinator.addr));
         }
         Ok(coordinator)
@@ -166,7 +176,7 @@ impl Job {
     /// machine end with it.
     fn former(&self) -> Option<JobId> {
         let resumes = self.ready.existing == Existing::Resume;
-        if !resumes || self.place.embedded_threads.is_some() {
+        if !resumes || self.place.embedded.is_some() {
             return None;
         }
         let here = job_of(&self.ready.folder.ledger()).ok().flatten();
@@ -193,13 +203,14 @@ impl Job {
     }
 
     fn start_workers(&self, coordinator: &RunningCoordinator) -> Result<Fleet, Failure> {
-        let Some(threads) = self.place.embedded_threads else {
+        let Some(Embedded { threads, devices }) = &self.place.embedded else {
             return Ok(Fleet::none());
         };
         let spec = FleetSpec {
             coordinator: format!("http://{}", coordinator.addr),
             workers: self.ready.workers,
-            threads,
+            threads: *threads,
+            devices: devices.clone(),
             logs: self.ready.folder.logs(),
             cache: self.ready.cache.clone(),
         };

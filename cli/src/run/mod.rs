@@ -16,31 +16,22 @@ use std::num::NonZeroUsize;
 use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use finish::leave;
-pub(crate) use job::{Job, Place};
+pub(crate) use job::{Embedded, Job, Place};
 pub(crate) use observer::Observer;
 pub(crate) use ready::Ready;
 pub(crate) use request::{RunArgs, RunOptions, check_disk};
 pub(crate) use shared::{newest as newest_shared, open as open_store};
 
+use crate::device::DeviceArgs;
 use crate::exit::Failure;
-
-/// Where workers compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Device {
-    /// The best that this machine has and this build knows: the CPU
-    Auto,
-    /// The CPU
-    Cpu,
-}
 
 /// Arguments of `weft run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     run: RunArgs,
-    /// Where workers compute
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Compute threads of each worker [default: the cores, divided among the workers]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -49,15 +40,14 @@ pub(crate) struct Args {
 /// Trains.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     crate::logging::start(LevelFilter::WARN);
-    // Both name the CPU: this build has no other device.
-    let (Device::Auto | Device::Cpu) = args.device;
+    let devices = args.device.all()?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let ready = args.run.preflight(listen)?;
+    let ready = args.run.preflight(listen, devices.gpus())?;
     let shared = crate::worker::cores() / ready.workers as usize;
     let threads = args.threads.map_or(shared.max(1), NonZeroUsize::get);
     let place = Place {
         listen,
-        embedded_threads: Some(threads),
+        embedded: Some(Embedded { threads, devices }),
     };
     Job::new(ready, place).run()
 }

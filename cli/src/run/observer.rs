@@ -4,12 +4,12 @@ use std::io;
 use std::time::Instant;
 
 use weft_common::storage::write_atomic;
-use weft_common::wire::MemoryReport;
 use weft_coordinator::{EpochReport, Happening, Notice, StepReport};
+use weft_worker::cuda::GpuFacts;
 
 use crate::output::banner::Banner;
 use crate::output::folder::OutputFolder;
-use crate::output::memory::{self, Host, Resident};
+use crate::output::memory::{self, Hardware, Resident, counted};
 use crate::output::metrics::{Metrics, StepRecord};
 use crate::output::print;
 use crate::output::progress::{Audience, Progress};
@@ -26,6 +26,8 @@ pub(crate) struct RunFacts {
     pub(crate) steps_per_epoch: u64,
     /// Who reads what is printed; nobody where a job is one of many.
     pub(crate) audience: Option<Audience>,
+    /// The GPUs that workers of this machine compute on.
+    pub(crate) gpus: Vec<GpuFacts>,
 }
 
 /// Follows one run.
@@ -34,7 +36,7 @@ pub(crate) struct Observer {
     facts: RunFacts,
     folder: OutputFolder,
     metrics: Metrics,
-    host: Host,
+    hardware: Hardware,
     progress: Option<Progress>,
     /// Set when the members are connected.
     started: Option<Instant>,
@@ -47,9 +49,12 @@ impl Observer {
     pub(crate) fn new(facts: RunFacts, folder: OutputFolder, committed: u64) -> io::Result<Self> {
         Ok(Self {
             metrics: Metrics::resume(&folder.metrics(), committed)?,
+            hardware: match facts.gpus.as_slice() {
+                [] => Hardware::cpu(),
+                gpus => Hardware::gpus(gpus),
+            },
             facts,
             folder,
-            host: Host::read(),
             progress: None,
             started: None,
             start_bytes: 0,
@@ -59,7 +64,7 @@ impl Observer {
 
     /// Takes in one notice. `resident` is what the worker processes of this machine use, where they are this run's own.
     pub(crate) fn notice(&mut self, notice: &Notice, resident: Option<Resident>) -> io::Result<()> {
-        if let Some(resident) = resident {
+        if let Some(resident) = self.of_device(resident) {
             self.peak_bytes = self.peak_bytes.max(resident.peak_bytes);
         }
         match notice {
@@ -110,26 +115,32 @@ impl Observer {
         }
     }
 
+    /// What processes hold of the host's memory, where that is what they compute in.
+    fn of_device(&self, resident: Option<Resident>) -> Option<Resident> {
+        resident.filter(|_| self.facts.gpus.is_empty())
+    }
+
     fn begin(&mut self, epoch: &EpochReport, resident: Option<Resident>) {
-        let accounted = |memory: &MemoryReport| {
-            memory.base_bytes
-                + memory.adapter_bytes
-                + memory.optimizer_bytes
-                + memory.accumulator_bytes
+        let engines = || epoch.members.iter().map(|(_, engine)| engine);
+        let total: u64 = engines().map(|engine| engine.memory.total_bytes()).sum();
+        let activations: u64 = engines().map(|e| e.memory.activation_bytes).sum();
+        let resident = self.of_device(resident);
+        self.start_bytes = resident.map_or(total - activations, |resident| resident.current_bytes);
+        // A GPU's memory is planned: what a step takes is known before it.
+        let planned = if self.facts.gpus.is_empty() {
+            self.start_bytes
+        } else {
+            total
         };
-        let accounted: u64 = epoch
-            .members
-            .iter()
-            .map(|(_, engine)| accounted(&engine.memory))
-            .sum();
-        self.start_bytes = resident.map_or(accounted, |resident| resident.current_bytes);
-        self.peak_bytes = self.peak_bytes.max(self.start_bytes);
+        self.peak_bytes = self.peak_bytes.max(planned);
+        let gpus = engines().map(|engine| engine.device.as_str());
+        self.facts.banner.gpus = counted(gpus.filter(|device| !device.starts_with("cpu")));
         self.facts.banner.workers = u32::try_from(epoch.members.len()).unwrap_or(u32::MAX);
         if self.facts.audience == Some(Audience::People) {
             print::aside(format_args!(
                 "{}\n{}",
                 self.facts.banner,
-                memory::before(&self.host, self.start_bytes)
+                memory::before(&self.hardware, self.start_bytes)
             ));
         }
         let every = self.facts.summary.logging_steps;
@@ -142,12 +153,11 @@ impl Observer {
 
     fn step(&mut self, report: &StepReport) -> io::Result<()> {
         let step = report.step.0 + 1;
-        let reported = report
-            .members
-            .iter()
-            .map(|member| member.peak_resident_bytes)
-            .sum();
-        self.peak_bytes = self.peak_bytes.max(reported);
+        if self.facts.gpus.is_empty() {
+            let members = report.members.iter();
+            let reported = members.map(|member| member.peak_resident_bytes).sum();
+            self.peak_bytes = self.peak_bytes.max(reported);
+        }
         let step_seconds = report.timing.total.as_secs_f64();
         let record = StepRecord {
             step,
@@ -190,7 +200,7 @@ impl Observer {
     pub(crate) fn report(&self) {
         if self.facts.audience == Some(Audience::People) {
             let text = memory::after(
-                &self.host,
+                &self.hardware,
                 self.start_bytes,
                 self.peak_bytes,
                 self.runtime(),

@@ -8,6 +8,7 @@ use weft_common::recipe::GradientCheckpointing;
 use weft_common::storage::write_atomic;
 use weft_common::store::Store;
 
+use super::job::Embedded;
 use super::observer::RunFacts;
 use crate::exit::{Exit, Failure};
 use crate::output::banner::Banner;
@@ -49,8 +50,8 @@ impl Ready {
         Ok(lock)
     }
 
-    /// What an observer needs to know. Each worker computes with so many threads, where that is known.
-    pub(crate) fn facts(&self, committed: u64, threads: Option<usize>) -> RunFacts {
+    /// What an observer needs to know; `embedded` is what workers of this machine compute with.
+    pub(crate) fn facts(&self, committed: u64, embedded: Option<&Embedded>) -> RunFacts {
         let Self { preflight, .. } = self;
         let training = &preflight.recipe.training;
         let total_steps = preflight.planner.total_steps();
@@ -66,7 +67,8 @@ impl Ready {
             trainable_parameters: preflight.adapter_parameters,
             parameters: preflight.parameters(),
             workers: self.workers,
-            threads_per_worker: threads,
+            gpus: Vec::new(),
+            threads_per_worker: embedded.map(|embedded| embedded.threads),
             memory_plan: plan_name(preflight.recipe.lora.use_gradient_checkpointing).to_owned(),
             output: self.folder.root().display().to_string(),
         };
@@ -85,6 +87,7 @@ impl Ready {
             summary,
             steps_per_epoch: preflight.planner.steps_per_epoch(),
             audience: self.audience,
+            gpus: embedded.map_or_else(Vec::new, |embedded| embedded.devices.gpus().to_vec()),
         }
     }
 }

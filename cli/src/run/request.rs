@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rustix::fs::statvfs;
 use weft_common::checkpoint::{Checkpoint, newest_complete};
+use weft_worker::cuda::GpuFacts;
 
 use crate::exit::{Exit, Failure, Problems};
 use crate::output::figures::gib;
@@ -34,7 +35,8 @@ pub(crate) struct RunArgs {
 /// How to run a recipe.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunOptions {
-    /// How many workers compute; never changes the result [default: the recipe's resources.workers.min]
+    /// How many workers compute; never changes the result [default: one for each GPU, as far as the recipe's
+    /// resources.workers allows; on a CPU resources.workers.min]
     #[arg(long, requires = "recipe")]
     workers: Option<u32>,
     /// Where the results go [default: the recipe's training.output_dir]
@@ -60,8 +62,13 @@ impl RunArgs {
         Self { recipe, options }
     }
 
-    /// Looks at everything, `listen` included; leaves no trace in the output folder.
-    pub(crate) fn preflight(&self, listen: SocketAddr) -> Result<Ready, Failure> {
+    /// Looks at everything, `listen` included; leaves no trace in the output folder. Where nothing says how many workers
+    /// there are to be, each of `gpus` gets one.
+    pub(crate) fn preflight(
+        &self,
+        listen: SocketAddr,
+        gpus: &[GpuFacts],
+    ) -> Result<Ready, Failure> {
         let recipe = self.recipe.load()?.recipe;
         let existing = match (self.options.resume, self.options.overwrite) {
             (true, _) => Existing::Resume,
@@ -76,7 +83,10 @@ impl RunArgs {
         let folder = OutputFolder::at(std::path::absolute(&output).unwrap_or(output));
         let mut problems = Problems::default();
         let workers = problems
-            .keep(Exit::Recipe, worker_count(&recipe, self.options.workers))
+            .keep(
+                Exit::Recipe,
+                worker_count(&recipe, self.options.workers, gpus.len()),
+            )
             .unwrap_or(1);
         problems.keep(Exit::Environment, folder.check(existing, &recipe));
         problems.keep(Exit::Environment, check_port(listen));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::byte_size::ByteSize;
 use crate::store::StoreUrl;
 
 use super::{BatchScaling, DatasetSection, LrSchedulerType, Problem, Recipe, TargetModules};
@@ -18,6 +19,7 @@ pub(super) fn validate(recipe: &Recipe, refused: &BTreeSet<String>, problems: &m
     workers(recipe, &mut rules);
     adapter(recipe, &mut rules);
     storage(recipe, &mut rules);
+    memory_limit(recipe, &mut rules);
     for (index, dataset) in recipe.datasets.iter().enumerate() {
         columns(index, dataset, &mut rules);
     }
@@ -190,6 +192,19 @@ fn storage(recipe: &Recipe, rules: &mut Rules<'_>) {
         let found = text.rsplit('@').next().unwrap_or_default();
         rules.rule(&["training.storage"], true, found, what.to_owned(), remedy);
     }
+}
+
+fn memory_limit(recipe: &Recipe, rules: &mut Rules<'_>) {
+    let Some(text) = &recipe.resources.memory_limit else {
+        return;
+    };
+    rules.rule(
+        &["resources.memory_limit"],
+        text.parse::<ByteSize>().is_err(),
+        text.as_str(),
+        "is no amount of memory".to_owned(),
+        "write a number and a unit, as in 6.2GiB or 800MB",
+    );
 }
 
 fn columns(index: usize, dataset: &DatasetSection, rules: &mut Rules<'_>) {

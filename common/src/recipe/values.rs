@@ -14,7 +14,8 @@ pub(super) fn normalize(tree: &mut Value, problems: &mut Vec<Problem>) {
             Section::Model => model(keys),
             Section::Lora => lora(keys),
             Section::Training => training(keys),
-            Section::Root | Section::Datasets | Section::Resources => {}
+            Section::Resources => resources(keys),
+            Section::Root | Section::Datasets => {}
         }
     });
     precision_flags(tree, problems);
@@ -93,6 +94,13 @@ fn training(keys: &mut Map<String, Value>) {
             .max(1);
         keys.insert("gradient_accumulation_steps".to_owned(), json!(steps));
     }
+}
+
+fn resources(keys: &mut Map<String, Value>) {
+    // A number of bytes.
+    rewrite(keys, "memory_limit", |limit| {
+        limit.as_u64().map(|bytes| json!(bytes.to_string()))
+    });
 }
 
 fn rewrite(keys: &mut Map<String, Value>, key: &str, to: impl FnOnce(&Value) -> Option<Value>) {
@@ -205,6 +213,12 @@ mod tests {
                 json!("unsloth"),
             ),
             ("lora", "init_lora_weights", json!(true), json!("kaiming")),
+            (
+                "resources",
+                "memory_limit",
+                json!(6_657_199_308_u64),
+                json!("6657199308"),
+            ),
             (
                 "training",
                 "optim",

@@ -24,4 +24,5 @@ pub use adapter_file::{ADAPTER_MODEL_FILE, adapter_model, read_adapter_model};
 pub use error::CheckpointError;
 pub use folder::{read, write};
 pub use shared::SharedStore;
+pub(crate) use state::StateHash;
 pub use state::{Progress, TrainState};

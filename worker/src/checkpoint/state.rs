@@ -4,12 +4,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use weft_common::id::Digest;
+use weft_common::sum_digest::SumDigest;
 
 use crate::lora::Adapter;
 use crate::train::optimizer::{AdamW, Moments};
 
-/// Bytes that one task hashes; part of the digest's definition.
-const HASHED_PIECE: usize = 1 << 20;
+/// Bytes that one task digests; whole words.
+const PIECE: usize = 1 << 16;
+
+/// Bytes of a word.
+const WORD: usize = 8;
 
 /// The adapter and its optimizer after some steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,44 +39,106 @@ pub struct Progress {
 }
 
 impl TrainState {
-    /// SHA-256 over the progress and the SHA-256 of every piece of every array, in the layout's order. **Cost**: reads the
-    /// state once, on all threads.
+    /// SHA-256 over the progress and, for each array in the layout's order, its length in bytes and its linear digest: its
+    /// bytes as little-endian 64-bit words, the last one filled with zeros, taken as [`SumDigest::of`] from position 0 on.
+    /// A linear digest is what a GPU can take of its own memory. **Cost**: reads the state once, on all threads.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let Progress {
-            next_step,
-            updates,
-            skipped_steps,
-        } = self.progress;
-        let mut arrays: Vec<&[u8]> = vec![bytemuck::cast_slice(self.adapter.values())];
+        let mut hash = StateHash::new(self.progress);
+        hash.array_of(bytemuck::cast_slice(self.adapter.values()));
         for tensor in self.optimizer.tensors() {
             match &tensor.moments {
                 Moments::Fp32 { first, second } => {
-                    arrays.extend([
-                        bytemuck::cast_slice(first),
-                        bytemuck::cast_slice::<f32, u8>(second),
-                    ]);
+                    hash.array_of(bytemuck::cast_slice(first));
+                    hash.array_of(bytemuck::cast_slice(second));
                 }
                 Moments::Blocks { first, second } => {
                     for moment in [first, second] {
-                        arrays.extend([
-                            moment.codes.as_slice(),
-                            bytemuck::cast_slice(&moment.absmax),
-                        ]);
+                        hash.array_of(&moment.codes);
+                        hash.array_of(bytemuck::cast_slice(&moment.absmax));
                     }
                 }
             }
         }
-        let pieces: Vec<&[u8]> = arrays
-            .iter()
-            .flat_map(|array| array.chunks(HASHED_PIECE))
-            .collect();
-        let digests: Vec<Digest> = pieces.into_par_iter().map(Digest::of).collect();
+        hash.finish()
+    }
+}
+
+/// A state's digest in the making: arrays come in the layout's order.
+pub(crate) struct StateHash(sha2::Sha256);
+
+impl StateHash {
+    pub(crate) fn new(progress: Progress) -> Self {
+        let Progress {
+            next_step,
+            updates,
+            skipped_steps,
+        } = progress;
         let mut hash = sha2::Sha256::new();
         for number in [next_step, updates, skipped_steps] {
             hash.update(number.to_le_bytes());
         }
-        digests.iter().for_each(|digest| hash.update(digest.0));
-        Digest(hash.finalize().into())
+        Self(hash)
+    }
+
+    /// The next array, digested elsewhere.
+    pub(crate) fn array(&mut self, bytes: usize, digest: SumDigest) {
+        self.0.update((bytes as u64).to_le_bytes());
+        // The mixed words; what follows them are flags, which a state has none of.
+        self.0.update(&Digest::from(digest).0[..16]);
+    }
+
+    /// The next array.
+    fn array_of(&mut self, bytes: &[u8]) {
+        self.array(bytes.len(), linear_digest(bytes));
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+/// The linear digest of bytes as little-endian words, the last one filled with zeros.
+fn linear_digest(bytes: &[u8]) -> SumDigest {
+    let of_piece = |(piece, bytes): (usize, &[u8])| {
+        let words: Vec<i64> = bytes.chunks(WORD).map(word).collect();
+        SumDigest::of(&words, piece * (PIECE / WORD))
+    };
+    bytes
+        .par_chunks(PIECE)
+        .enumerate()
+        .map(of_piece)
+        .reduce(SumDigest::default, SumDigest::plus)
+}
+
+fn word(bytes: &[u8]) -> i64 {
+    let mut word = [0; WORD];
+    word[..bytes.len()].copy_from_slice(bytes);
+    i64::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_an_array_add_up_and_the_last_word_is_filled_with_zeros() {
+        let mut bytes: Vec<u8> = (0..PIECE * 2 + 12).map(|i| (i * 31 % 251) as u8).collect();
+        bytes[7] |= 0x80;
+        let mut filled = bytes.clone();
+        filled.resize(bytes.len().next_multiple_of(WORD), 0);
+        let words: Vec<i64> = filled.chunks(WORD).map(word).collect();
+        assert_eq!(linear_digest(&bytes), SumDigest::of(&words, 0));
+        assert!(words[0] < 0, "signs are kept");
+    }
+
+    #[test]
+    fn an_array_that_loses_zeros_at_its_end_is_another() {
+        let digest_of = |len| {
+            let mut hash = StateHash::new(Progress::default());
+            hash.array_of(&vec![0; len]);
+            hash.finish()
+        };
+        assert_ne!(digest_of(8), digest_of(12));
     }
 }

@@ -51,6 +51,16 @@ pub(crate) struct Functions {
         *mut cublasLtMatmulHeuristicResult_t,
         *mut c_int,
     ) -> Status,
+    pub(crate) algo_check: unsafe extern "C" fn(
+        Opaque,
+        Opaque,
+        Opaque,
+        Opaque,
+        Opaque,
+        Opaque,
+        *const cublasLtMatmulAlgo_t,
+        *mut cublasLtMatmulHeuristicResult_t,
+    ) -> Status,
     pub(crate) matmul: unsafe extern "C" fn(
         Opaque,
         Opaque,
@@ -104,6 +114,7 @@ impl CublasLt {
                 preference_set: opened.function("cublasLtMatmulPreferenceSetAttribute")?,
                 preference_destroy: opened.function("cublasLtMatmulPreferenceDestroy")?,
                 heuristic: opened.function("cublasLtMatmulAlgoGetHeuristic")?,
+                algo_check: opened.function("cublasLtMatmulAlgoCheck")?,
                 matmul: opened.function("cublasLtMatmul")?,
             };
             (functions, opened.function("cublasLtGetVersion")?)

@@ -1,5 +1,7 @@
 //! Random weights, for measurements and tests.
 
+use rayon::prelude::*;
+
 use super::{
     DenseMatrix, DenseValues, FrozenLinear, LayerWeights, LinearWeights, ModelWeights, Projection,
     Spec,
@@ -18,6 +20,9 @@ pub enum RandomFormat {
 
 impl ModelWeights {
     /// Random weights of a size that keeps activations near 1. Equal arguments give equal weights.
+    ///
+    /// **Cost**: the result's memory and no more; for 8 billion parameters some ten seconds of processor time, shared
+    /// among rayon's threads.
     #[must_use]
     pub fn random(spec: &Spec, seed: u64, format: RandomFormat) -> Self {
         let random = Random { seed, format };
@@ -70,10 +75,12 @@ impl Random {
         // Uniform with the variance of a usual initialisation, 0.02².
         let random = Counter::new(self.seed, name);
         let value = |i: u64| ((2.0 * random.unit(i) - 1.0) * 0.035) as f32;
-        let numbers = (0..(rows * cols) as u64).map(value);
+        let count = rows * cols;
         let values = match self.format {
-            RandomFormat::F32 => DenseValues::F32(numbers.collect()),
-            RandomFormat::Nf4 => DenseValues::Bf16(numbers.map(half::bf16::from_f32).collect()),
+            RandomFormat::F32 => DenseValues::F32(numbers(count, value)),
+            RandomFormat::Nf4 => {
+                DenseValues::Bf16(numbers(count, |i| half::bf16::from_f32(value(i))))
+            }
         };
         DenseMatrix { rows, cols, values }
     }
@@ -82,18 +89,15 @@ impl Random {
         let random = Counter::new(self.seed, name);
         let bound = (3.0 / cols as f64).sqrt();
         if self.format == RandomFormat::F32 {
-            let values = (0..(rows * cols) as u64)
-                .map(|i| ((2.0 * random.unit(i) - 1.0) * bound) as f32)
-                .collect();
+            let value = |i| ((2.0 * random.unit(i) - 1.0) * bound) as f32;
+            let values = numbers(rows * cols, value);
             return FrozenLinear::Dense(DenseMatrix {
                 rows,
                 cols,
                 values: DenseValues::F32(values),
             });
         }
-        let packed = (0..(rows * cols).div_ceil(2) as u64)
-            .map(|i| random.bits(i) as u8)
-            .collect();
+        let packed = numbers((rows * cols).div_ceil(2), |i| random.bits(i) as u8);
         let blocks = (rows * cols).div_ceil(64);
         let absmax = Absmax::Double {
             codes: vec![127; blocks],
@@ -103,4 +107,12 @@ impl Random {
         let matrix = Nf4Matrix::from_parts((rows, cols), packed, absmax, StoredDtype::F32);
         FrozenLinear::Nf4(matrix.expect("the parts were made for this shape"))
     }
+}
+
+/// Number by number from its position, on all threads.
+fn numbers<T: Send>(count: usize, value: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    (0..count)
+        .into_par_iter()
+        .map(|i| value(i as u64))
+        .collect()
 }

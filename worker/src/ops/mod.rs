@@ -159,8 +159,7 @@ pub trait Ops: Send + Sync + Sized {
     fn adapted_backward(
         &self,
         tokens: usize,
-        x_ti: &Self::Buf,
-        dy_to: &[&Self::Buf],
+        x_and_dy: (&Self::Buf, &[&Self::Buf]),
         linears: &[AdaptedLinear<'_, Self>],
         scratch: &mut Self::Scratch,
         dx_ti: Option<&mut Self::Buf>,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use weft_common::id::Digest;
+use weft_common::recipe::Recipe;
 use weft_common::sum_digest::SumDigest;
 
 use super::accumulator::{Accumulator, ReducedSum};
@@ -11,12 +12,28 @@ use super::optimizer::{UpdateScalars, clip_coefficient, global_norm};
 use crate::agent::EngineError;
 use crate::checkpoint::{Progress, TrainState};
 use crate::collective::{Cancel, Collective};
-use crate::lora::Adapter;
+use crate::lora::{Adapter, AdapterLayout, LoraError};
+use crate::model::{ModelWeights, Spec};
 use crate::ops::{Cpu, DeviceError};
 
 /// What `use_gradient_checkpointing: auto` lets a pass take: small enough for a laptop beside its user's other work; more
 /// would save at most the recomputation, a quarter of the time.
 const PASS_BYTES: u64 = 384 << 20;
+
+/// The most that one adapter parameter takes: itself, its sum as integer and as gradient, two moments.
+const STATE_BYTES: u64 = 24;
+
+/// The backend of a job on this machine's processors: where the recipe limits the memory, a pass gets what base and state
+/// leave of it.
+///
+/// # Errors
+/// An adapter that cannot be laid out.
+pub fn cpu_for_job(recipe: &Recipe, spec: &Spec, weights: &ModelWeights) -> Result<Cpu, LoraError> {
+    let state = AdapterLayout::new(spec, &recipe.lora)?.len() as u64 * STATE_BYTES;
+    let taken = weights.bytes() as u64 + state;
+    let limit = recipe.resources.memory_limit_bytes();
+    Ok(Cpu::new().with_pass_limit(limit.map(|limit| limit.saturating_sub(taken))))
+}
 
 /// Exact gradient sums, and what they were reduced to.
 #[derive(Debug)]
@@ -31,7 +48,7 @@ impl Backend for Cpu {
     type Sums = CpuSums;
 
     fn pass_budget(&self) -> u64 {
-        PASS_BYTES
+        self.pass_limit().unwrap_or(PASS_BYTES)
     }
 
     fn place_state(&self, state: TrainState) -> Result<TrainState, DeviceError> {

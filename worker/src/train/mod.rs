@@ -15,7 +15,7 @@ mod residual;
 
 pub use backend::{Backend, StepScalars};
 pub use batch::PackedBatch;
-pub use cpu::CpuSums;
+pub use cpu::{CpuSums, cpu_for_job};
 pub use loss::SlotLoss;
 pub use memory_plan::{MemoryPlan, PassShape};
 pub use pass::{GradSink, Pass, PassError};

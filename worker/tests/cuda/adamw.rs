@@ -7,7 +7,7 @@ use weft_worker::train::optimizer::{
     AdamW, AdamWSettings, Moments, UpdateScalars, clip_coefficient, global_norm,
 };
 
-use crate::support::{floats, gpu, poisoned, random, read, read_plain};
+use crate::support::{floats, gpu, packed, random, read, read_plain};
 
 /// Lengths of matrices: whole blocks, a short last block, one below the least size for 8-bit state.
 const LENGTHS: [usize; 4] = [8192, 5000, 300, 70_004];
@@ -47,7 +47,8 @@ fn updates_equal_the_cpus_bit_by_bit() {
             let mut params = random(total, 1);
             let kinds = LENGTHS.map(|len| (len, kind_of(optimizer, len)));
             let mut state = gpu.new_adamw(settings(optimizer), &kinds).unwrap();
-            let (mut our_params, mut rounded) = (floats(gpu, &params), poisoned(gpu, total));
+            let (mut our_params, mut rounded) =
+                (floats(gpu, &params), packed(gpu, 1, &vec![f32::NAN; total]));
             for step in 0..5 {
                 let grads: Vec<f32> = random(total, 10 + step)
                     .iter()

@@ -1,7 +1,7 @@
 //! Attention, with every head size, grouping and cut of documents.
 
 use weft_worker::ops::cuda::{CudaKernels, DeviceAttention, Halves};
-use weft_worker::ops::{AttentionGrads, AttentionSaved, AttentionShape, Cpu, Ops, Qkv, Spans};
+use weft_worker::ops::{AttentionGrads, AttentionSaved, AttentionShape, Cpu, Ops, Qkv};
 
 use crate::support::{assert_close, floats, gpu, halves, poisoned, random, read, read_plain};
 
@@ -60,7 +60,8 @@ impl Inputs {
 
 /// Output and gradients of queries, keys and values; logarithms of sums last.
 fn on_the_cpu(shape: AttentionShape, documents: &[u32], inputs: &Inputs) -> [Vec<f32>; 5] {
-    let (cpu, documents) = (Cpu::new(), documents.to_vec());
+    let cpu = Cpu::new();
+    let documents = cpu.upload_documents(documents);
     let rows = inputs.q.len() / shape.head_dim;
     let (mut out, mut lse) = (vec![0.0; inputs.q.len()], vec![0.0; rows]);
     let qkv = || Qkv {
@@ -68,7 +69,7 @@ fn on_the_cpu(shape: AttentionShape, documents: &[u32], inputs: &Inputs) -> [Vec
         k: &inputs.k,
         v: &inputs.v,
     };
-    cpu.attention_forward(shape, Spans::whole(&documents), qkv(), &mut out, &mut lse);
+    cpu.attention_forward(shape, &documents, qkv(), &mut out, &mut lse);
     let [mut dq, mut dk, mut dv] = [&inputs.q, &inputs.k, &inputs.v].map(|x| vec![0.0; x.len()]);
     let saved = AttentionSaved {
         qkv: qkv(),
@@ -91,12 +92,13 @@ fn on_the_gpu(
     documents: &[u32],
     inputs: &Inputs,
 ) -> [Vec<f32>; 5] {
+    let tokens = *documents.last().unwrap() as usize;
     let documents = attention.documents(gpu, documents).unwrap();
     let [q, k, v, dout] =
-        [&inputs.q, &inputs.k, &inputs.v, &inputs.dout].map(|values| halves(gpu, values));
+        [&inputs.q, &inputs.k, &inputs.v, &inputs.dout].map(|values| halves(gpu, tokens, values));
     let [mut out, mut dq, mut dk, mut dv] =
-        [&q, &q, &k, &v].map(|like: &Halves| poisoned(gpu, like.len()));
-    let nothing = vec![f32::NAN; q.len() / shape.head_dim];
+        [&q, &q, &k, &v].map(|like: &Halves| poisoned(gpu, tokens, like.width()));
+    let nothing = vec![f32::NAN; tokens * shape.heads];
     let (mut lse, mut delta) = (floats(gpu, &nothing), floats(gpu, &nothing));
     let qkv = || Qkv {
         q: &q,
@@ -162,20 +164,18 @@ fn queries_may_be_the_last_of_more_keys() {
         let q = random(4 * 4 * head_dim, 1);
         let (k, v) = (random(200 * 2 * head_dim, 2), random(200 * 2 * head_dim, 3));
         let (mut expected, mut expected_lse) = (vec![0.0; q.len()], vec![0.0; 16]);
-        let spans = Spans {
-            queries: &queries,
-            keys: &keys,
-        };
+        let spans = Cpu::new().upload_continued(&queries, &keys);
         let qkv = Qkv {
             q: &q,
             k: &k,
             v: &v,
         };
-        Cpu::new().attention_forward(shape, spans, qkv, &mut expected, &mut expected_lse);
-        let [q, k, v] = [&q, &k, &v].map(|values| halves(gpu, values));
+        Cpu::new().attention_forward(shape, &spans, qkv, &mut expected, &mut expected_lse);
+        let q = halves(gpu, 4, &q);
+        let [k, v] = [&k, &v].map(|values| halves(gpu, 200, values));
         for (name, attention) in implementations(gpu, head_dim) {
             let documents = attention.continued(gpu, (&queries, &keys)).unwrap();
-            let (mut out, mut lse) = (poisoned(gpu, q.len()), floats(gpu, &[f32::NAN; 16]));
+            let (mut out, mut lse) = (poisoned(gpu, 4, q.width()), floats(gpu, &[f32::NAN; 16]));
             let qkv = Qkv {
                 q: &q,
                 k: &k,

@@ -27,17 +27,16 @@ fn rotation_agrees_with_the_cpu_both_ways() {
         let (device_cos, device_sin) = (floats(gpu, &cos), floats(gpu, &sin));
         for turn in [Turn::Forward, Turn::Backward] {
             let (mut expected_q, mut expected_k) = (q.clone(), k.clone());
-            for (x, heads) in [(&mut expected_q, heads), (&mut expected_k, kv_heads)] {
-                let rotation = Rotation {
-                    cos: &cos,
-                    sin: &sin,
-                    tokens,
-                    head_dim,
-                    turn,
-                };
-                Cpu::new().rope(rotation, heads, x);
-            }
-            let (mut our_q, mut our_k) = (halves(gpu, &q), halves(gpu, &k));
+            let rotation = Rotation {
+                cos: &cos,
+                sin: &sin,
+                tokens,
+                head_dim,
+                turn,
+            };
+            let both = (heads, kv_heads);
+            Cpu::new().rope(rotation, both, &mut expected_q, &mut expected_k);
+            let (mut our_q, mut our_k) = (halves(gpu, tokens, &q), halves(gpu, tokens, &k));
             let rotation = Rotation {
                 cos: &device_cos,
                 sin: &device_sin,
@@ -60,7 +59,8 @@ fn rotation_agrees_with_the_cpu_both_ways() {
 #[test]
 fn gated_units_agree_with_the_cpu() {
     let Some(gpu) = gpu() else { return };
-    for len in [8, 1000, 70_000] {
+    for (tokens, width) in [(1, 8), (5, 200), (7, 2504), (3000, 64)] {
+        let len = tokens * width;
         for act in [Activation::Silu, Activation::GeluTanh] {
             let scaled = |seed| {
                 random(len, seed)
@@ -71,15 +71,16 @@ fn gated_units_agree_with_the_cpu() {
             let (gate, up, dh) = (scaled(1), scaled(2), scaled(3));
             let cpu = Cpu::new();
             let mut expected = vec![0.0; len];
-            cpu.glu_forward(len, act, (&gate, &up), &mut expected);
+            cpu.glu_forward((tokens, width), act, (&gate, &up), &mut expected);
             let (mut dgate, mut dup) = (gate.clone(), up.clone());
-            cpu.glu_backward(len, act, &dh, (&mut dgate, &mut dup));
+            cpu.glu_backward((tokens, width), act, &dh, (&mut dgate, &mut dup));
 
-            let (mut gate, mut up, mut h) =
-                (halves(gpu, &gate), halves(gpu, &up), poisoned(gpu, len));
-            gpu.glu_forward(len, act, (&gate, &up), &mut h).unwrap();
+            let [mut gate, mut up, dh] =
+                [&gate, &up, &dh].map(|values| halves(gpu, tokens, values));
+            let mut h = poisoned(gpu, tokens, width);
+            gpu.glu_forward(tokens, act, (&gate, &up), &mut h).unwrap();
             assert_close(&read(gpu, &h), &expected, &format!("{act:?}"));
-            gpu.glu_backward(len, act, &halves(gpu, &dh), (&mut gate, &mut up))
+            gpu.glu_backward(tokens, act, &dh, (&mut gate, &mut up))
                 .unwrap();
             assert_close(
                 &read(gpu, &gate),
@@ -113,7 +114,7 @@ fn cross_entropy_agrees_with_the_cpu() {
         } else {
             plain_cross_entropy(&targets, 0.25, &logits, &mut expected)
         };
-        let mut ours = halves(gpu, &logits);
+        let mut ours = halves(gpu, rows, &logits);
         let mut losses = floats(gpu, &vec![f32::NAN; rows]);
         let mut sum = gpu.gpu().stream().clone_htod(&[1.5_f64]).unwrap();
         let targets = gpu.upload_rows(&targets, vocab).unwrap();

@@ -1,54 +1,11 @@
-//! What must be equal to the last bit: NF4, moves, integer sums.
+//! What must be equal to the last bit: moves and integer sums.
 
 use half::bf16;
-use weft_common::sum_digest::SumDigest;
-use weft_worker::quant::{Absmax, Nf4Matrix, StoredDtype};
+use weft_common::sum_digest::{Flags, SumDigest};
+use weft_worker::ops::cuda::Halves;
 use weft_worker::train::fixed_point;
 
-use crate::support::{floats, gpu, halves, poisoned, random, read, read_plain};
-
-fn dequantized(matrix: &Nf4Matrix) -> Vec<f32> {
-    let mut values = vec![0.0; matrix.rows() * matrix.cols()];
-    matrix.dequantize_rows_into(0..matrix.rows(), &mut values);
-    values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
-}
-
-#[test]
-fn nf4_dequantization_is_exact() {
-    let Some(gpu) = gpu() else { return };
-    for (rows, cols) in [(8, 8), (3, 576), (192, 64), (70, 4096)] {
-        if rows * cols % 64 != 0 {
-            continue;
-        }
-        let values: Vec<f32> = random(rows * cols, 7).iter().map(|v| v * 0.05).collect();
-        let double = Nf4Matrix::quantize(rows, cols, &values);
-        let magnitudes = (0..rows * cols / 64)
-            .map(|i| 0.02 + i as f32 * 1e-4)
-            .collect();
-        for stored in [StoredDtype::F32, StoredDtype::Bf16, StoredDtype::F16] {
-            let single = Nf4Matrix::from_parts(
-                (rows, cols),
-                double.packed().to_vec(),
-                Absmax::Single(Clone::clone(&magnitudes)),
-                stored,
-            )
-            .unwrap();
-            for matrix in [single, double.clone().with_dtype(stored)] {
-                let expected = dequantized(&matrix);
-                let device = gpu.upload_nf4(&matrix).unwrap();
-                for stride in [cols, cols + 16] {
-                    let mut out = poisoned(gpu, rows * stride);
-                    gpu.nf4_dequantize(&device, stride, &mut out).unwrap();
-                    let out = read(gpu, &out);
-                    for (ours, expected) in out.chunks(stride).zip(expected.chunks(cols)) {
-                        assert_eq!(ours[..cols], *expected, "{rows}x{cols} {stored:?}");
-                        assert!(ours[cols..].iter().all(|v| v.is_nan()));
-                    }
-                }
-            }
-        }
-    }
-}
+use crate::support::{floats, gpu, halves, packed, poisoned, random, read, read_plain};
 
 #[test]
 fn moves_of_rows_are_exact() {
@@ -57,8 +14,9 @@ fn moves_of_rows_are_exact() {
     let x = random(tokens * width, 1);
     let chosen: Vec<u32> = (0..tokens as u32).filter(|i| i % 3 == 1).collect();
     let rows = gpu.upload_rows(&chosen, tokens).unwrap();
-    let mut gathered = poisoned(gpu, chosen.len() * width);
-    gpu.gather_rows(&rows, (width, 1.0), &halves(gpu, &x), &mut gathered)
+    let on_device = halves(gpu, tokens, &x);
+    let mut gathered = poisoned(gpu, chosen.len(), width);
+    gpu.gather_rows(&rows, 1.0, &on_device, &mut gathered)
         .unwrap();
     let expected: Vec<f32> = chosen
         .iter()
@@ -66,17 +24,16 @@ fn moves_of_rows_are_exact() {
         .collect();
     assert_eq!(read(gpu, &gathered), expected);
 
-    let mut scattered = poisoned(gpu, tokens * width);
-    gpu.scatter_rows(&rows, width, &gathered, &mut scattered)
-        .unwrap();
+    let mut scattered = poisoned(gpu, tokens, width);
+    gpu.scatter_rows(&rows, &gathered, &mut scattered).unwrap();
     let mut back = vec![0.0; tokens * width];
     for (&row, values) in chosen.iter().zip(expected.chunks(width)) {
         back[row as usize * width..][..width].copy_from_slice(values);
     }
     assert_eq!(read(gpu, &scattered), back);
 
-    let mut doubled = poisoned(gpu, chosen.len() * width);
-    gpu.gather_rows(&rows, (width, 2.0), &halves(gpu, &x), &mut doubled)
+    let mut doubled = poisoned(gpu, chosen.len(), width);
+    gpu.gather_rows(&rows, 2.0, &on_device, &mut doubled)
         .unwrap();
     let expected: Vec<f32> = expected.iter().map(|v| v * 2.0).collect();
     assert_eq!(read(gpu, &doubled), expected);
@@ -91,6 +48,56 @@ fn moves_of_rows_are_exact() {
             .collect::<Vec<_>>()
     });
     assert_eq!(read(gpu, &doubled), biased.collect::<Vec<_>>());
+}
+
+#[test]
+fn copies_go_where_they_were_sent_and_nowhere_else() {
+    let Some(gpu) = gpu() else { return };
+    let (rows, width) = (9, 72);
+    let x = random(rows * width, 1);
+    let from = halves(gpu, rows, &x);
+    let mut to = poisoned(gpu, rows, width);
+    gpu.copy_rows(4, (&from, 5), (&mut to, 2)).unwrap();
+    let copied = read(gpu, &to);
+    assert_eq!(copied[2 * width..6 * width], x[5 * width..]);
+    let (before, behind) = (&copied[..2 * width], &copied[6 * width..]);
+    assert!(before.iter().chain(behind).all(|v| v.is_nan()));
+
+    gpu.clear_rows(3, &mut to).unwrap();
+    let cleared = read(gpu, &to);
+    assert_eq!(cleared[..3 * width], vec![0.0; 3 * width]);
+    assert_eq!(cleared[3 * width..6 * width], x[6 * width..]);
+
+    let from = packed(gpu, 1, &x[..40]);
+    let mut to = packed(gpu, 1, &[f32::NAN; 40]);
+    gpu.copy_halves(16, from.place_at(8), to.place_mut_at(16))
+        .unwrap();
+    let copied = read(gpu, &to);
+    assert_eq!(copied[16..32], x[8..24]);
+    assert_eq!(copied.iter().filter(|v| v.is_nan()).count(), 24);
+}
+
+#[test]
+fn matrices_side_by_side_know_their_neighbours_and_their_tail() {
+    let Some(gpu) = gpu() else { return };
+    let parts = gpu.halves(3, &[16, 8, 8], 12).unwrap();
+    let [q, k, v] = &parts[..] else {
+        panic!("three matrices")
+    };
+    assert!(q.is_followed_by(k) && k.is_followed_by(v) && !q.is_followed_by(v));
+    assert_eq!(q.stride(), 64);
+    assert_eq!([q, k, v].map(Halves::tail_column), [32, 16, 8]);
+    let values = random(3 * 8, 5);
+    let from = halves(gpu, 3, &values);
+    let mut parts = parts;
+    gpu.copy_rows(3, (&from, 0), (&mut parts[1], 0)).unwrap();
+    let read = |matrix: &Halves| -> Vec<f32> {
+        let values = gpu.download_halves(matrix, 3).unwrap();
+        values.iter().map(|v| v.to_f32()).collect()
+    };
+    assert_eq!(read(&parts[0]), vec![0.0; 48]);
+    assert_eq!(read(&parts[1]), values);
+    assert_eq!(read(&parts[2]), vec![0.0; 24]);
 }
 
 #[test]
@@ -123,4 +130,78 @@ fn integer_sums_and_their_digest_are_the_cpus() {
         );
     }
     assert_eq!(read_plain(gpu, sums.sums()), expected);
+}
+
+/// Gradients with a few that do not fit, as their integers, their flags and their place on the device.
+fn sick_gradients(len: usize, seed: u64) -> (Vec<f32>, Vec<i64>, Flags) {
+    let mut grads = random(len, seed);
+    grads[3..5].copy_from_slice(&[f32::NAN, 1e30]);
+    let mut fixed = vec![0; len];
+    let flags = fixed_point::to_fixed(&grads, &mut fixed);
+    (grads, fixed, flags)
+}
+
+#[test]
+fn absorbed_sums_equal_added_ones_and_leave_nothing() {
+    let Some(gpu) = gpu() else { return };
+    let len = 70_004;
+    let mut main = gpu.new_sums(len).unwrap();
+    let mut staging = gpu.new_sums(len).unwrap();
+    let (mut expected, mut flags) = (vec![0_i64; len], Flags::default());
+    for slot in 0..3 {
+        let (grads, fixed, own) = sick_gradients(len, slot);
+        gpu.accumulate((0, len), &floats(gpu, &grads), &mut staging)
+            .unwrap();
+        let digest = SumDigest::of(&fixed, 0).with_flags(own);
+        assert_eq!(gpu.end_slot(&mut staging).unwrap(), digest);
+        gpu.absorb_sums(&mut main, &mut staging).unwrap();
+        expected
+            .iter_mut()
+            .zip(&fixed)
+            .for_each(|(sum, term)| *sum += term);
+        flags += own;
+    }
+    let all = SumDigest::of(&expected, 0).with_flags(flags);
+    assert_eq!(gpu.digest_of_sums(&main).unwrap(), all);
+    assert_eq!(read_plain(gpu, main.sums()), expected);
+    let nothing = SumDigest::default();
+    assert_eq!(gpu.digest_of_sums(&staging).unwrap(), nothing);
+    assert_eq!(gpu.end_slot(&mut main).unwrap(), nothing);
+
+    gpu.clear_sums(&mut main).unwrap();
+    assert_eq!(gpu.digest_of_sums(&main).unwrap(), nothing);
+}
+
+#[test]
+fn a_slot_that_has_not_ended_goes_along_when_its_sums_are_absorbed() {
+    let Some(gpu) = gpu() else { return };
+    let len = 1000;
+    let mut main = gpu.new_sums(len).unwrap();
+    let mut staging = gpu.new_sums(len).unwrap();
+    let (grads, fixed, flags) = sick_gradients(len, 1);
+    gpu.accumulate((0, len), &floats(gpu, &grads), &mut staging)
+        .unwrap();
+    gpu.absorb_sums(&mut main, &mut staging).unwrap();
+    let digest = SumDigest::of(&fixed, 0).with_flags(flags);
+    assert_eq!(gpu.digest_of_sums(&main).unwrap(), digest);
+    assert_eq!(gpu.end_slot(&mut main).unwrap(), digest);
+    assert_eq!(gpu.digest_of_sums(&main).unwrap(), digest);
+}
+
+#[test]
+fn parts_of_the_sums_go_to_the_host_and_back() {
+    let Some(gpu) = gpu() else { return };
+    let len = 1000;
+    let mut sums = gpu.new_sums(len).unwrap();
+    let (grads, mut fixed, flags) = sick_gradients(len, 1);
+    gpu.accumulate((0, len), &floats(gpu, &grads), &mut sums)
+        .unwrap();
+    let part = gpu.download_sums(&sums, 300..700).unwrap();
+    assert_eq!(part, fixed[300..700]);
+    let summed: Vec<i64> = part.iter().map(|value| value * 3).collect();
+    gpu.upload_sums(&mut sums, 300..700, &summed).unwrap();
+    fixed[300..700].copy_from_slice(&summed);
+    assert_eq!(read_plain(gpu, sums.sums()), fixed);
+    let digest = SumDigest::of(&fixed, 0).with_flags(flags);
+    assert_eq!(gpu.digest_of_sums(&sums).unwrap(), digest);
 }

@@ -9,5 +9,8 @@ mod attention;
 mod elementwise;
 mod exact;
 mod gemm;
+mod nf4;
 mod norm;
+mod pass;
+mod state;
 mod support;

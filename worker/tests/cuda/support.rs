@@ -1,13 +1,14 @@
 //! The GPU, random numbers, and comparison.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use cudarc::driver::CudaSlice;
 use half::bf16;
 use weft_worker::cuda::kernels::HEAD_DIMS;
 use weft_worker::cuda::library::Environment;
-use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache};
-use weft_worker::ops::cuda::{CudaKernels, Gemm, Halves};
+use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache, Nvrtc};
+use weft_worker::ops::cuda::{Cuda, CudaKernels, CudaOptions, Gemm, Halves};
 
 /// Relative error that 16-bit outputs may have.
 pub(crate) const TOLERANCE: f64 = 1e-2;
@@ -32,6 +33,21 @@ pub(crate) fn gpu() -> Option<&'static CudaKernels> {
     found
 }
 
+/// The backend on the first GPU; nothing, said aloud, where there is none.
+pub(crate) fn opened(options: CudaOptions) -> Option<Cuda> {
+    gpu()?;
+    let inventory = Inventory::take(&Environment::of_process());
+    let compiler = compiler(inventory.nvrtc.unwrap());
+    Some(Cuda::open(&compiler, inventory.cublas_lt.unwrap(), options).unwrap())
+}
+
+fn compiler(nvrtc: Nvrtc) -> Compiler {
+    Compiler::new(
+        nvrtc,
+        KernelCache::new(std::env::temp_dir().join("weft-test-kernels")),
+    )
+}
+
 fn open() -> Option<CudaKernels> {
     let inventory = Inventory::take(&Environment::of_process());
     let obstacles = inventory.obstacles();
@@ -43,8 +59,7 @@ fn open() -> Option<CudaKernels> {
         println!("SKIPPED: no GPU to test on: {obstacles:?}");
         return None;
     }
-    let cache = KernelCache::new(std::env::temp_dir().join("weft-test-kernels"));
-    let compiler = Compiler::new(inventory.nvrtc.unwrap(), cache);
+    let compiler = compiler(inventory.nvrtc.unwrap());
     Some(CudaKernels::new(Gpu::open(0, &compiler, &HEAD_DIMS).unwrap()).unwrap())
 }
 
@@ -60,27 +75,61 @@ pub(crate) fn random(len: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// On the device, in 16 bits.
-pub(crate) fn halves(gpu: &CudaKernels, values: &[f32]) -> Halves {
-    let values: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
-    gpu.gpu().stream().clone_htod(&values).unwrap()
+/// Columns that lie before a matrix in its rows.
+const BEFORE: usize = 8;
+
+/// A matrix in 16 bits among columns that hold NaN, before a row that does. How many lie behind it differs from one
+/// to the next.
+pub(crate) fn halves(gpu: &CudaKernels, rows: usize, values: &[f32]) -> Halves {
+    thread_local!(static MADE: Cell<usize> = const { Cell::new(0) });
+    let width = values.len() / rows;
+    let made = MADE.replace(MADE.get() + 1);
+    let stride = BEFORE + width + 8 * (1 + made % 5);
+    let mut lying = vec![bf16::NAN; (rows + 1) * stride];
+    for (row, values) in lying.chunks_mut(stride).zip(values.chunks(width)) {
+        for (at, &value) in row[BEFORE..].iter_mut().zip(values) {
+            *at = bf16::from_f32(value);
+        }
+    }
+    let whole = gpu.upload_halves(rows + 1, stride, &lying).unwrap();
+    whole.split(&[BEFORE, width]).remove(1)
+}
+
+/// A matrix in 16 bits with nothing around it.
+pub(crate) fn packed(gpu: &CudaKernels, rows: usize, values: &[f32]) -> Halves {
+    let halves: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
+    gpu.upload_halves(rows, values.len() / rows, &halves)
+        .unwrap()
+}
+
+/// An output that nothing has been written to, lying as [`halves`] does.
+pub(crate) fn poisoned(gpu: &CudaKernels, rows: usize, width: usize) -> Halves {
+    halves(gpu, rows, &vec![f32::NAN; rows * width])
+}
+
+/// What [`halves`], [`packed`] or [`poisoned`] made, back on the host. Panics if what lies around it was written to.
+pub(crate) fn read(gpu: &CudaKernels, matrix: &Halves) -> Vec<f32> {
+    let floats = |values: &[bf16]| values.iter().map(|v| v.to_f32()).collect::<Vec<_>>();
+    if matrix.is_packed() {
+        return floats(&gpu.download_halves(matrix, matrix.rows()).unwrap());
+    }
+    let rows = matrix.rows() - 1;
+    let lying = read_plain(gpu, matrix.memory());
+    let within = BEFORE..BEFORE + matrix.width();
+    let written = (0..lying.len()).find(|&at| {
+        let (row, column) = (at / matrix.stride(), at % matrix.stride());
+        !(lying[at].is_nan() || row < rows && within.contains(&column))
+    });
+    assert_eq!(
+        written, None,
+        "an element outside of {matrix:?} was written"
+    );
+    floats(&gpu.download_halves(matrix, rows).unwrap())
 }
 
 /// On the device, in f32.
 pub(crate) fn floats(gpu: &CudaKernels, values: &[f32]) -> CudaSlice<f32> {
     gpu.gpu().stream().clone_htod(values).unwrap()
-}
-
-/// An output that nothing has been written to.
-pub(crate) fn poisoned(gpu: &CudaKernels, len: usize) -> Halves {
-    halves(gpu, &vec![f32::NAN; len])
-}
-
-/// Back on the host.
-pub(crate) fn read(gpu: &CudaKernels, values: &Halves) -> Vec<f32> {
-    let values = gpu.gpu().stream().clone_dtoh(values).unwrap();
-    gpu.gpu().stream().synchronize().unwrap();
-    values.iter().map(|value| value.to_f32()).collect()
 }
 
 /// Back on the host.

@@ -291,7 +291,7 @@ fn check_adapted_linear([tokens, outputs, inputs]: [usize; 3]) {
     let (mut dx, mut dx_twice) = (poison(tokens * inputs), poison(tokens * inputs));
     let mut grads = poison(rank * (inputs + outputs));
     let mut backward = |dy: &[&Vec<f32>], linears: &[AdaptedLinear<'_, Cpu>], dx| {
-        ops.adapted_backward(tokens, &x, dy, linears, &mut scratch, dx, &mut grads);
+        ops.adapted_backward(tokens, (&x, dy), linears, &mut scratch, dx, &mut grads);
     };
     backward(&[&dy, &dy], &[linear(), linear()], Some(&mut dx_twice));
     backward(&[&dy], &[linear()], None);

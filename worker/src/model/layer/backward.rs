@@ -56,7 +56,7 @@ impl<O: Ops> Layer<'_, O> {
 
         ops.glu_forward(shape, act, (gate, up), h);
         let down = [self.linear(Projection::Down)];
-        ops.adapted_backward(tokens, h, &[dx], &down, lora, Some(dh), lora_grads);
+        ops.adapted_backward(tokens, (h, &[dx]), &down, lora, Some(dh), lora_grads);
         ops.glu_backward(shape, act, dh, (gate, up));
 
         let norm = self.norm(&self.weights.mlp_norm);
@@ -64,8 +64,7 @@ impl<O: Ops> Layer<'_, O> {
         let linears = [Projection::Gate, Projection::Up].map(|p| self.linear(p));
         ops.adapted_backward(
             tokens,
-            xn,
-            &[gate, up],
+            (xn, &[gate, up]),
             &linears,
             lora,
             Some(dxn),
@@ -103,7 +102,7 @@ impl<O: Ops> Layer<'_, O> {
         } = kept;
 
         let o = [self.linear(Projection::O)];
-        ops.adapted_backward(tokens, attn, &[dx], &o, lora, Some(dattn), lora_grads);
+        ops.adapted_backward(tokens, (attn, &[dx]), &o, lora, Some(dattn), lora_grads);
         let saved = AttentionSaved {
             qkv: Qkv { q, k, v },
             out: attn,
@@ -126,8 +125,7 @@ impl<O: Ops> Layer<'_, O> {
         let wanted = (below == Below::Wanted).then_some(&mut *dxn);
         ops.adapted_backward(
             tokens,
-            xn,
-            &[dq, dk, dv],
+            (xn, &[dq, dk, dv]),
             &linears,
             lora,
             wanted,

@@ -28,6 +28,8 @@ use scratch::ScratchPool;
 #[derive(Debug, Default)]
 pub struct Cpu {
     scratch: ScratchPool,
+    /// What a pass may take, where that was said.
+    pass_limit: Option<u64>,
 }
 
 /// Document boundaries: document i has queries `queries[i]..queries[i + 1]` and keys `keys[i]..keys[i + 1]`.
@@ -44,6 +46,18 @@ impl Cpu {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with a bound on what a pass may take of the memory, in bytes.
+    #[must_use]
+    pub fn with_pass_limit(self, pass_limit: Option<u64>) -> Self {
+        Self { pass_limit, ..self }
+    }
+
+    /// The bound on what a pass may take.
+    #[must_use]
+    pub fn pass_limit(&self) -> Option<u64> {
+        self.pass_limit
     }
 
     /// `c_mn (= or +=) alpha · a_mk · b_kn`, each operand as it lies or transposed. Meant for the adapter: one of m,
@@ -248,8 +262,7 @@ impl Ops for Cpu {
     fn adapted_backward(
         &self,
         tokens: usize,
-        x_ti: &Vec<f32>,
-        dy_to: &[&Vec<f32>],
+        (x_ti, dy_to): (&Vec<f32>, &[&Vec<f32>]),
         linears: &[AdaptedLinear<'_, Self>],
         scratch: &mut LoraScratch<Vec<f32>>,
         mut dx_ti: Option<&mut Vec<f32>>,

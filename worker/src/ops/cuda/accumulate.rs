@@ -1,8 +1,11 @@
 //! Exact gradient sums on the device.
 
-use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg};
+use std::ops::Range;
+
+use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, ValidAsZeroBits};
 use weft_common::sum_digest::SumDigest;
 
+use super::digest::DeviceBytes;
 use super::{CudaKernels, blocks, count};
 use crate::cuda::GpuError;
 use crate::train::fixed_point::Flags;
@@ -22,6 +25,8 @@ pub struct DeviceDigest {
 
 // SAFETY: four integers, laid out as the kernels' struct.
 unsafe impl DeviceRepr for DeviceDigest {}
+// SAFETY: four integers; 0 is one.
+unsafe impl ValidAsZeroBits for DeviceDigest {}
 
 impl From<DeviceDigest> for SumDigest {
     fn from(digest: DeviceDigest) -> Self {
@@ -40,6 +45,8 @@ pub struct DeviceSums {
     sums: CudaSlice<i64>,
     partial: CudaSlice<DeviceDigest>,
     slot: CudaSlice<DeviceDigest>,
+    /// Of micro-batches that have ended; the current one's are in its digest.
+    flags: Flags,
 }
 
 impl DeviceSums {
@@ -63,6 +70,7 @@ impl CudaKernels {
             sums: stream.alloc_zeros(len).map_err(&failed)?,
             partial: stream.clone_htod(&none).map_err(&failed)?,
             slot: stream.clone_htod(&none[..1]).map_err(&failed)?,
+            flags: Flags::default(),
         })
     }
 
@@ -105,12 +113,115 @@ impl CudaKernels {
     /// # Errors
     /// The driver's.
     pub fn end_slot(&self, sums: &mut DeviceSums) -> Result<SumDigest, GpuError> {
+        let digest = self.read_slot(sums)?;
+        self.gpu
+            .stream()
+            .memset_zeros(&mut sums.slot)
+            .map_err(self.during("emptying a digest"))?;
+        sums.flags += digest.flags();
+        Ok(digest)
+    }
+
+    /// Forgets everything that was added.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn clear_sums(&self, sums: &mut DeviceSums) -> Result<(), GpuError> {
+        let failed = self.during("clearing gradient sums");
+        let stream = self.gpu.stream();
+        stream.memset_zeros(&mut sums.sums).map_err(&failed)?;
+        stream.memset_zeros(&mut sums.slot).map_err(&failed)?;
+        sums.flags = Flags::default();
+        Ok(())
+    }
+
+    /// Adds all that `staged` holds, its digest and flags too, and empties it.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// If they differ in length, or it is odd.
+    pub fn absorb_sums(
+        &self,
+        into: &mut DeviceSums,
+        staged: &mut DeviceSums,
+    ) -> Result<(), GpuError> {
+        let len = into.sums.len();
+        assert!(
+            staged.sums.len() == len && len.is_multiple_of(2),
+            "{} staged sums for {len}",
+            staged.sums.len()
+        );
+        let grid = self.strided_grid((len / 2).max(1), 256);
+        let len = len as u64;
+        let mut launch = self.gpu.stream().launch_builder(&self.absorb_sums);
+        launch.arg(&mut into.sums).arg(&mut staged.sums).arg(&len);
+        launch.arg(&mut into.slot).arg(&mut staged.slot);
+        // SAFETY: the arguments are the kernel's, and the lengths were checked above.
+        unsafe { launch.launch(grid) }.map_err(self.during("absorb_sums"))?;
+        into.flags += std::mem::take(&mut staged.flags);
+        Ok(())
+    }
+
+    /// The digest of the sums as they lie, with the flags of everything added since they were cleared. Waits for the
+    /// device.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn digest_of_sums(&self, sums: &DeviceSums) -> Result<SumDigest, GpuError> {
+        let mut flags = sums.flags;
+        flags += self.read_slot(sums)?.flags();
+        let digests = self.digest_words(&[DeviceBytes::of(&sums.sums)])?;
+        let digest: SumDigest = digests.into_iter().sum();
+        Ok(digest.with_flags(flags))
+    }
+
+    /// A part of the sums. Waits for the device.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn download_sums(
+        &self,
+        sums: &DeviceSums,
+        range: Range<usize>,
+    ) -> Result<Vec<i64>, GpuError> {
+        let failed = self.during("reading gradient sums");
+        let stream = self.gpu.stream();
+        let part = stream.clone_dtoh(&sums.sums.slice(range));
+        let part = part.map_err(&failed)?;
+        stream.synchronize().map_err(&failed)?;
+        Ok(part)
+    }
+
+    /// Replaces a part of the sums, such as with the sums of all members. Digest and flags stay as they are.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// If there are not so many, or values for another number of them.
+    pub fn upload_sums(
+        &self,
+        sums: &mut DeviceSums,
+        range: Range<usize>,
+        values: &[i64],
+    ) -> Result<(), GpuError> {
+        assert_eq!(values.len(), range.len(), "values for sums {range:?}");
+        let mut part = sums.sums.slice_mut(range);
+        self.gpu
+            .stream()
+            .memcpy_htod(values, &mut part)
+            .map_err(self.during("replacing gradient sums"))
+    }
+
+    fn read_slot(&self, sums: &DeviceSums) -> Result<SumDigest, GpuError> {
         let failed = self.during("reading a digest");
         let stream = self.gpu.stream();
         let digest = stream.clone_dtoh(&sums.slot).map_err(&failed)?;
-        stream
-            .memcpy_htod(&[DeviceDigest::default()], &mut sums.slot)
-            .map_err(&failed)?;
         stream.synchronize().map_err(&failed)?;
         Ok(digest[0].into())
     }

@@ -3,7 +3,7 @@
 use cudarc::driver::{CudaSlice, PushKernelArg};
 
 use super::rows::DeviceRows;
-use super::{CudaKernels, Halves, blocks, count, whole_vectors};
+use super::{CudaKernels, Halves, blocks, count, push_halves};
 use crate::cuda::GpuError;
 
 impl CudaKernels {
@@ -14,7 +14,7 @@ impl CudaKernels {
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer is too short.
+    /// If an argument is too small.
     pub fn cross_entropy(
         &self,
         targets_s: &DeviceRows,
@@ -24,19 +24,16 @@ impl CudaKernels {
         loss_sum: &mut CudaSlice<f64>,
     ) -> Result<(), GpuError> {
         let (rows, vocab) = (targets_s.len(), targets_s.below());
-        whole_vectors(vocab);
-        assert!(logits_sv.len() >= rows * vocab && losses.len() >= rows && !loss_sum.is_empty());
+        logits_sv.check("logits", rows, vocab);
+        assert!(losses.len() >= rows && !loss_sum.is_empty());
         if rows == 0 {
             return Ok(());
         }
         let (row_count, vocab) = (count(rows), count(vocab));
         let mut launch = self.gpu.stream().launch_builder(&self.cross_entropy);
-        launch
-            .arg(targets_s.ids())
-            .arg(&vocab)
-            .arg(&vocab)
-            .arg(&scale);
-        launch.arg(&mut *logits_sv).arg(&mut *losses);
+        launch.arg(targets_s.ids()).arg(&vocab).arg(&scale);
+        push_halves(&mut launch, logits_sv);
+        launch.arg(&mut *losses);
         // SAFETY: the arguments are the kernel's; targets and lengths were checked.
         unsafe { launch.launch(blocks(row_count, 1024)) }.map_err(self.during("cross_entropy"))?;
         let mut launch = self.gpu.stream().launch_builder(&self.sum_losses);

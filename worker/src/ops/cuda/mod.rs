@@ -1,7 +1,8 @@
 //! The CUDA backend's kernels, one file an op. Each does what [`super::Ops`] says of it, on 16-bit activations with
 //! arithmetic in f32; the CPU backend is the reference that tests compare with.
 //!
-//! Methods check lengths, launch, and return: errors of the work itself show at the next synchronisation.
+//! 16-bit matrices are [`Halves`]: views with a row stride, so that matrices lie side by side and rows have room behind
+//! them. Methods check lengths, launch, and return: errors of the work itself show at the next synchronisation.
 
 #![allow(
     unsafe_code,
@@ -11,28 +12,38 @@
 mod accumulate;
 mod adamw;
 mod attention;
+mod backend;
 mod cross_entropy;
+mod dequantize;
+mod digest;
 mod gemm;
 mod glu;
+mod halves;
 mod nf4;
 mod norm;
+mod place;
 mod rope;
 mod rows;
 
 pub use accumulate::{DeviceDigest, DeviceSums};
 pub use adamw::{DeviceAdamW, DeviceTensor, MomentKind};
 pub use attention::{DeviceAttention, DeviceDocuments};
-pub use gemm::{Gemm, Lay, Product, ProductOut};
+pub use backend::{
+    Cuda, CudaLinear, CudaLoss, CudaOptions, CudaState, CudaSums, Held, HostStore, OpClass,
+};
+pub use dequantize::{GroupAdapter, GroupMatrix, GroupPart};
+pub use digest::DeviceBytes;
+pub use gemm::{Add, Gemm, Lay, Product, Tokens};
+pub use halves::{Halves, row_stride};
 pub use nf4::DeviceNf4;
+pub use place::{Place, PlaceMut};
 pub use rows::DeviceRows;
 
-use cudarc::driver::{CudaFunction, CudaSlice, DriverError, LaunchConfig};
-use half::bf16;
+use cudarc::driver::{CudaFunction, DriverError, LaunchConfig};
+
+use halves::push_halves;
 
 use crate::cuda::{Gpu, GpuError};
-
-/// Activations on the device.
-pub type Halves = CudaSlice<bf16>;
 
 /// Elements that a thread moves at once; widths are multiples of it.
 const VECTOR: usize = 8;
@@ -41,20 +52,25 @@ const VECTOR: usize = 8;
 #[derive(Debug)]
 pub struct CudaKernels {
     gpu: Gpu,
+    absorb_sums: CudaFunction,
     accumulate_fixed: CudaFunction,
     add_bias: CudaFunction,
+    clear_rows: CudaFunction,
     clip_and_adamw: CudaFunction,
+    copy_rows: CudaFunction,
     cross_entropy: CudaFunction,
+    digest_pieces: CudaFunction,
     gather_rows: CudaFunction,
     glu_backward: CudaFunction,
     glu_forward: CudaFunction,
-    nf4_dequantize: CudaFunction,
+    nf4_dequantize_group: CudaFunction,
     rms_norm_backward: CudaFunction,
     rms_norm_forward: CudaFunction,
     rope: CudaFunction,
     scatter_rows: CudaFunction,
     sum_digests: CudaFunction,
     sum_losses: CudaFunction,
+    sum_pieces: CudaFunction,
 }
 
 impl CudaKernels {
@@ -64,20 +80,25 @@ impl CudaKernels {
     /// The driver's.
     pub fn new(gpu: Gpu) -> Result<Self, GpuError> {
         Ok(Self {
+            absorb_sums: gpu.kernel("accumulate", "absorb_sums")?,
             accumulate_fixed: gpu.kernel("accumulate", "accumulate_fixed")?,
             add_bias: gpu.kernel("rows", "add_bias")?,
+            clear_rows: gpu.kernel("rows", "clear_rows")?,
             clip_and_adamw: gpu.kernel("adamw", "clip_and_adamw")?,
+            copy_rows: gpu.kernel("rows", "copy_rows")?,
             cross_entropy: gpu.kernel("cross_entropy", "cross_entropy")?,
+            digest_pieces: gpu.kernel("accumulate", "digest_pieces")?,
             gather_rows: gpu.kernel("rows", "gather_rows")?,
             glu_backward: gpu.kernel("glu", "glu_backward")?,
             glu_forward: gpu.kernel("glu", "glu_forward")?,
-            nf4_dequantize: gpu.kernel("nf4", "nf4_dequantize")?,
+            nf4_dequantize_group: gpu.kernel("nf4", "nf4_dequantize_group")?,
             rms_norm_backward: gpu.kernel("norm", "rms_norm_backward")?,
             rms_norm_forward: gpu.kernel("norm", "rms_norm_forward")?,
             rope: gpu.kernel("rope", "rope")?,
             scatter_rows: gpu.kernel("rows", "scatter_rows")?,
             sum_digests: gpu.kernel("accumulate", "sum_digests")?,
             sum_losses: gpu.kernel("cross_entropy", "sum_losses")?,
+            sum_pieces: gpu.kernel("accumulate", "sum_pieces")?,
             gpu,
         })
     }

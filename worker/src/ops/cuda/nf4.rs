@@ -1,8 +1,8 @@
-//! NF4 matrices on the device, and their dequantization.
+//! NF4 matrices on the device.
 
-use cudarc::driver::{CudaSlice, PushKernelArg};
+use cudarc::driver::CudaSlice;
 
-use super::{CudaKernels, Halves, count, whole_vectors};
+use super::{CudaKernels, whole_vectors};
 use crate::cuda::GpuError;
 use crate::quant::{Absmax, Nf4Matrix, StoredDtype, dynamic_map, nf4};
 
@@ -34,6 +34,32 @@ impl DeviceNf4 {
             .as_ref()
             .map_or(0, |(nested, _)| 4 * nested.len());
         self.packed.len() + self.absmax.len() + nested + 2 * self.rows * self.cols
+    }
+
+    pub(super) fn packed(&self) -> &CudaSlice<u8> {
+        &self.packed
+    }
+
+    pub(super) fn absmax(&self) -> &CudaSlice<u8> {
+        &self.absmax
+    }
+
+    /// Nested magnitudes, and the map of the magnitudes' codes.
+    pub(super) fn nested(&self) -> Option<(&CudaSlice<f32>, &CudaSlice<f32>)> {
+        self.nested.as_ref().map(|(nested, map)| (nested, map))
+    }
+
+    pub(super) fn offset(&self) -> f32 {
+        self.offset
+    }
+
+    /// Its number format as the kernel numbers it.
+    pub(super) fn stored(&self) -> u32 {
+        match self.stored {
+            StoredDtype::F32 => 0,
+            StoredDtype::Bf16 => 1,
+            StoredDtype::F16 => 2,
+        }
     }
 }
 
@@ -81,46 +107,5 @@ impl CudaKernels {
             offset,
             stored: matrix.dtype(),
         })
-    }
-
-    /// `out_oi = matrix`, each row `out_stride` elements after the one before. What lies between is not written.
-    ///
-    /// # Errors
-    /// The driver's.
-    ///
-    /// # Panics
-    /// If `out` is too short or the stride too narrow.
-    pub fn nf4_dequantize(
-        &self,
-        matrix: &DeviceNf4,
-        out_stride: usize,
-        out: &mut Halves,
-    ) -> Result<(), GpuError> {
-        let (rows, cols) = matrix.shape();
-        whole_vectors(out_stride);
-        assert!(
-            out_stride >= cols && out.len() >= (rows - 1) * out_stride + cols,
-            "room for {rows} rows"
-        );
-        let vectors = rows * cols / 8;
-        let (vector_count, per_row, stride) = (count(vectors), count(cols / 8), count(out_stride));
-        let stored: u32 = match matrix.stored {
-            StoredDtype::F32 => 0,
-            StoredDtype::Bf16 => 1,
-            StoredDtype::F16 => 2,
-        };
-        let mut launch = self.gpu.stream().launch_builder(&self.nf4_dequantize);
-        launch.arg(&matrix.packed).arg(&matrix.absmax);
-        match &matrix.nested {
-            Some((nested, map)) => launch.arg(nested).arg(map),
-            None => launch.arg(&0_u64).arg(&0_u64),
-        };
-        launch.arg(&matrix.offset).arg(&vector_count).arg(&per_row);
-        launch.arg(&stride).arg(&stored).arg(out);
-        let grid = self.strided_grid(vectors.div_ceil(4), 256);
-        // SAFETY: the arguments are the kernel's; the matrix' parts fit its shape, and `out` was checked above.
-        unsafe { launch.launch(grid) }
-            .map(drop)
-            .map_err(self.during("nf4_dequantize"))
     }
 }

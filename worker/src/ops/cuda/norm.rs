@@ -2,7 +2,7 @@
 
 use cudarc::driver::{CudaSlice, PushKernelArg};
 
-use super::{CudaKernels, Halves, blocks, count, whole_vectors};
+use super::{CudaKernels, Halves, blocks, count, push_halves, whole_vectors};
 use crate::cuda::GpuError;
 use crate::ops::Norm;
 
@@ -18,30 +18,30 @@ fn threads(width: usize) -> u32 {
 }
 
 impl CudaKernels {
-    /// `rstd_t = 1/√(mean(x²) + eps)`, `y_td = x · rstd · weight_d`, both `=`; y's rows are `y_stride` apart.
+    /// `rstd_t = 1/√(mean(x²) + eps)`, `y_td = x · rstd · weight_d`, both `=`.
     ///
     /// # Errors
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer is too short.
+    /// If an argument is too small.
     pub fn rms_norm_forward(
         &self,
         norm: Norm<'_, CudaSlice<f32>>,
         x_td: &Halves,
-        (y_td, y_stride): (&mut Halves, usize),
+        y_td: &mut Halves,
         rstd_t: &mut CudaSlice<f32>,
     ) -> Result<(), GpuError> {
         let (tokens, width) = (norm.tokens, norm.width);
-        whole_vectors(y_stride);
-        assert!(
-            x_td.len() >= tokens * width && rstd_t.len() >= tokens && norm.weight.len() >= width
-        );
-        assert!(y_stride >= width && y_td.len() >= (tokens - 1) * y_stride + width);
-        let (width_arg, stride) = (count(width), count(y_stride));
+        x_td.check("x", tokens, width);
+        y_td.check("y", tokens, width);
+        assert!(rstd_t.len() >= tokens && norm.weight.len() >= width);
+        let width_arg = count(width);
         let mut launch = self.gpu.stream().launch_builder(&self.rms_norm_forward);
-        launch.arg(x_td).arg(norm.weight).arg(&norm.eps);
-        launch.arg(&width_arg).arg(&stride).arg(y_td).arg(rstd_t);
+        push_halves(&mut launch, x_td);
+        launch.arg(norm.weight).arg(&norm.eps).arg(&width_arg);
+        push_halves(&mut launch, y_td);
+        launch.arg(rstd_t);
         // SAFETY: the arguments are the kernel's, and the lengths were checked above.
         unsafe { launch.launch(blocks(count(tokens), threads(width))) }
             .map(drop)
@@ -54,7 +54,7 @@ impl CudaKernels {
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer is too short.
+    /// If an argument is too small.
     pub fn rms_norm_backward(
         &self,
         norm: Norm<'_, CudaSlice<f32>>,
@@ -63,13 +63,17 @@ impl CudaKernels {
         dx_td: &mut Halves,
     ) -> Result<(), GpuError> {
         let (tokens, width) = (norm.tokens, norm.width);
-        let len = tokens * width;
-        assert!(x_td.len() >= len && dy_td.len() >= len && dx_td.len() >= len);
+        x_td.check("x", tokens, width);
+        dy_td.check("dy", tokens, width);
+        dx_td.check("dx", tokens, width);
         assert!(rstd_t.len() >= tokens && norm.weight.len() >= width);
         let width_arg = count(width);
         let mut launch = self.gpu.stream().launch_builder(&self.rms_norm_backward);
-        launch.arg(x_td).arg(rstd_t).arg(dy_td).arg(norm.weight);
-        launch.arg(&width_arg).arg(dx_td);
+        push_halves(&mut launch, x_td);
+        launch.arg(rstd_t);
+        push_halves(&mut launch, dy_td);
+        launch.arg(norm.weight).arg(&width_arg);
+        push_halves(&mut launch, dx_td);
         // SAFETY: the arguments are the kernel's, and the lengths were checked above.
         unsafe { launch.launch(blocks(count(tokens), threads(width))) }
             .map(drop)

@@ -1,14 +1,18 @@
 //! Moves of rows. Row numbers are checked where they are made, on the host; kernels trust them.
 
-use cudarc::driver::{CudaSlice, PushKernelArg};
+use std::sync::Arc;
 
-use super::{CudaKernels, Halves, blocks, count, whole_vectors};
+use cudarc::driver::{CudaSlice, DevicePtr, PushKernelArg};
+
+use super::{CudaKernels, Halves, blocks, count, push_halves};
 use crate::cuda::GpuError;
 
 /// Row numbers on the device, and how many rows they choose from.
 #[derive(Debug)]
 pub struct DeviceRows {
-    rows: CudaSlice<u32>,
+    memory: Arc<CudaSlice<u32>>,
+    /// Of the first number.
+    address: u64,
     len: usize,
     below: usize,
 }
@@ -24,9 +28,23 @@ impl DeviceRows {
         self.below
     }
 
-    /// The numbers.
-    pub(super) fn ids(&self) -> &CudaSlice<u32> {
-        &self.rows
+    /// Where the numbers are, as an argument of a kernel.
+    pub(super) fn ids(&self) -> &u64 {
+        &self.address
+    }
+
+    /// `len` of them from `first` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(super) fn part(&self, first: usize, len: usize) -> Self {
+        assert!(first + len <= self.len, "numbers {first}.. of {}", self.len);
+        Self {
+            memory: self.memory.clone(),
+            address: self.address + 4 * first as u64,
+            len,
+            below: self.below,
+        }
     }
 }
 
@@ -43,69 +61,143 @@ impl CudaKernels {
             rows.iter().all(|&row| (row as usize) < below),
             "row numbers below {below}"
         );
-        let uploaded = self.gpu.stream().clone_htod(rows);
+        let stream = self.gpu.stream();
+        let uploaded = stream.clone_htod(rows);
+        let memory = uploaded.map_err(self.during("uploading row numbers"))?;
+        let address = memory.device_ptr(stream).0;
         Ok(DeviceRows {
-            rows: uploaded.map_err(self.during("uploading row numbers"))?,
+            address,
+            memory: Arc::new(memory),
             len: rows.len(),
             below,
         })
     }
 
-    /// `out_sd = scale · x_td[rows_s]`: an embedding, or the supervised rows.
+    /// `out_sd = scale · x_td[rows_s]`, as wide as `out`: an embedding, or the supervised rows.
     ///
     /// # Errors
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer is too short.
+    /// If an argument is too small.
     pub fn gather_rows(
         &self,
         rows_s: &DeviceRows,
-        (width, scale): (usize, f32),
+        scale: f32,
         x_td: &Halves,
         out_sd: &mut Halves,
     ) -> Result<(), GpuError> {
-        whole_vectors(width);
-        assert!(x_td.len() >= rows_s.below * width && out_sd.len() >= rows_s.len * width);
-        let width = count(width);
+        x_td.check("x", rows_s.below, out_sd.width());
+        self.gather_from(rows_s, scale, (x_td.address(), x_td.stride()), out_sd)
+    }
+
+    /// [`Self::gather_rows`] from rows that lie anywhere that the GPU reads, pinned host memory too.
+    pub(super) fn gather_from(
+        &self,
+        rows_s: &DeviceRows,
+        scale: f32,
+        (address, stride): (u64, usize),
+        out_sd: &mut Halves,
+    ) -> Result<(), GpuError> {
+        let width = out_sd.width();
+        out_sd.check("out", rows_s.len, width);
+        if rows_s.len == 0 {
+            return Ok(());
+        }
+        let (width, stride) = (count(width), count(stride));
         let mut launch = self.gpu.stream().launch_builder(&self.gather_rows);
-        launch
-            .arg(x_td)
-            .arg(&rows_s.rows)
-            .arg(&width)
-            .arg(&scale)
-            .arg(out_sd);
-        // SAFETY: the arguments are the kernel's; row numbers and lengths were checked.
+        launch.arg(&address).arg(&stride);
+        launch.arg(rows_s.ids()).arg(&width).arg(&scale);
+        push_halves(&mut launch, out_sd);
+        // SAFETY: the arguments are the kernel's; row numbers and sizes were checked.
         unsafe { launch.launch(blocks(count(rows_s.len), 128)) }
             .map(drop)
             .map_err(self.during("gather_rows"))
     }
 
-    /// `out_td = 0`, then `out_td[rows_s] = x_sd`. Row numbers are distinct.
+    /// `out_td = 0`, then `out_td[rows_s] = x_sd`, as wide as `x`. Row numbers are distinct.
     ///
     /// # Errors
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer is too short.
+    /// If an argument is too small.
     pub fn scatter_rows(
         &self,
         rows_s: &DeviceRows,
-        width: usize,
         x_sd: &Halves,
         out_td: &mut Halves,
     ) -> Result<(), GpuError> {
-        whole_vectors(width);
-        assert!(x_sd.len() >= rows_s.len * width && out_td.len() >= rows_s.below * width);
-        let failed = self.during("scatter_rows");
-        self.gpu.stream().memset_zeros(out_td).map_err(&failed)?;
+        let width = x_sd.width();
+        x_sd.check("x", rows_s.len, width);
+        out_td.check("out", rows_s.below, width);
+        self.clear_rows(rows_s.below, out_td)?;
+        if rows_s.len == 0 {
+            return Ok(());
+        }
         let width = count(width);
         let mut launch = self.gpu.stream().launch_builder(&self.scatter_rows);
-        launch.arg(x_sd).arg(&rows_s.rows).arg(&width).arg(out_td);
-        // SAFETY: the arguments are the kernel's; row numbers and lengths were checked.
+        push_halves(&mut launch, x_sd);
+        launch.arg(rows_s.ids()).arg(&width);
+        push_halves(&mut launch, out_td);
+        // SAFETY: the arguments are the kernel's; row numbers and sizes were checked.
         unsafe { launch.launch(blocks(count(rows_s.len), 128)) }
             .map(drop)
-            .map_err(failed)
+            .map_err(self.during("scatter_rows"))
+    }
+
+    /// The first `rows` rows become 0, with their columns alone.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn clear_rows(&self, rows: usize, out: &mut Halves) -> Result<(), GpuError> {
+        let width = out.width();
+        out.check("rows to clear", rows, width);
+        if rows == 0 {
+            return Ok(());
+        }
+        let width = count(width);
+        let mut launch = self.gpu.stream().launch_builder(&self.clear_rows);
+        launch.arg(&width);
+        push_halves(&mut launch, out);
+        // SAFETY: the arguments are the kernel's, and the sizes were checked above.
+        unsafe { launch.launch(blocks(count(rows), 128)) }
+            .map(drop)
+            .map_err(self.during("clear_rows"))
+    }
+
+    /// `to[to_row..][..rows] = from[from_row..][..rows]`, as wide as `from`.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// If an argument is too small.
+    pub fn copy_rows(
+        &self,
+        rows: usize,
+        (from, from_row): (&Halves, usize),
+        (to, to_row): (&mut Halves, usize),
+    ) -> Result<(), GpuError> {
+        let width = from.width();
+        from.check("rows to copy", from_row + rows, width);
+        to.check("room for a copy", to_row + rows, width);
+        if rows == 0 {
+            return Ok(());
+        }
+        let (width, from_row, to_row) = (count(width), count(from_row), count(to_row));
+        let mut launch = self.gpu.stream().launch_builder(&self.copy_rows);
+        push_halves(&mut launch, from);
+        launch.arg(&from_row).arg(&width);
+        push_halves(&mut launch, to);
+        launch.arg(&to_row);
+        // SAFETY: the arguments are the kernel's, and the sizes were checked above.
+        unsafe { launch.launch(blocks(count(rows), 128)) }
+            .map(drop)
+            .map_err(self.during("copy_rows"))
     }
 
     /// `y_to += bias_o` for each of `tokens` rows.
@@ -114,19 +206,19 @@ impl CudaKernels {
     /// The driver's.
     ///
     /// # Panics
-    /// If `y` is too short.
+    /// If `y` is too small.
     pub fn add_bias(
         &self,
         tokens: usize,
         bias_o: &CudaSlice<f32>,
         y_to: &mut Halves,
     ) -> Result<(), GpuError> {
-        whole_vectors(bias_o.len());
-        assert!(y_to.len() >= tokens * bias_o.len());
+        y_to.check("y", tokens, bias_o.len());
         let width = count(bias_o.len());
         let mut launch = self.gpu.stream().launch_builder(&self.add_bias);
-        launch.arg(bias_o).arg(&width).arg(y_to);
-        // SAFETY: the arguments are the kernel's, and the lengths were checked above.
+        launch.arg(bias_o).arg(&width);
+        push_halves(&mut launch, y_to);
+        // SAFETY: the arguments are the kernel's, and the sizes were checked above.
         unsafe { launch.launch(blocks(count(tokens), 128)) }
             .map(drop)
             .map_err(self.during("add_bias"))

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use weft_common::data::{ChatTokenizer, DataError, Prepared, Row};
 
 use super::{Dataset, RowSource, open};
-use crate::agent::{Engine, EngineError, EngineFactory, ErrorKind, JobSetup};
+use crate::agent::{EngineError, EngineFactory, ErrorKind, JobSetup};
 use crate::checkpoint::SharedStore;
+use crate::device::Device;
 
 impl RowSource for Prepared {
     fn row(&self, index: u32) -> Row {
@@ -14,15 +15,13 @@ impl RowSource for Prepared {
     }
 }
 
-/// What the agent makes engines with: trainers on this machine's CPU, named `device` for people. Checkpoints fetched from
-/// a shared store go to `cache`.
+/// What the agent makes engines with: trainers on `device`. Checkpoints fetched from a shared store go to `cache`.
 #[must_use]
-pub fn engine_factory(device: String, cache: PathBuf) -> EngineFactory {
+pub fn engine_factory(device: Device, cache: PathBuf) -> EngineFactory {
     Box::new(move |setup| {
         let shared = SharedStore::open(&setup.job, &setup.recipe, &cache)
             .map_err(|error| EngineError::new(ErrorKind::Storage, error))?;
-        let trainer = open(setup, read_dataset(setup)?, &device)?;
-        Ok(Box::new(trainer.with_store(shared)) as Box<dyn Engine>)
+        open(setup, read_dataset(setup)?, &device, shared)
     })
 }
 
@@ -103,6 +102,11 @@ mod tests {
         folder
     }
 
+    const CPU: Device = Device::Cpu {
+        threads: 1,
+        memory_bytes: 0,
+    };
+
     fn setup(folder: &Path) -> JobSetup {
         let text = "model: {base_model: m, max_seq_length: 16}\ndatasets: [{path: d, kind: text}]\nlora: {r: 4}\n\
                     training: {train_on_responses_only: false, max_steps: 4, warmup_steps: 0, learning_rate: 0.01}\n";
@@ -125,8 +129,7 @@ mod tests {
         let setup = setup(folder.path());
         let stats = Prepared::open(&setup.dataset_dir).unwrap().stats();
         let planner = StepPlanner::new(PlanSpec::from_recipe(&setup.recipe), stats).unwrap();
-        let mut engine =
-            engine_factory("cpu".to_owned(), folder.path().join("cache"))(&setup).unwrap();
+        let mut engine = engine_factory(CPU, folder.path().join("cache"))(&setup).unwrap();
         let mut losses = Vec::new();
         for step in 0..4 {
             let plan = planner.step(Step(step));
@@ -155,7 +158,7 @@ mod tests {
         let mut bytes = fs::read(&file).unwrap();
         bytes[0] ^= 1;
         fs::write(&file, bytes).unwrap();
-        let error = engine_factory("cpu".to_owned(), folder.path().join("cache"))(&setup)
+        let error = engine_factory(CPU, folder.path().join("cache"))(&setup)
             .err()
             .expect("a flipped bit is found");
         assert_eq!(error.kind, ErrorKind::Data);

@@ -10,6 +10,7 @@
 //! The accumulated integers do not depend on which worker computed which slot, and everything after the reduction is a
 //! function of them, so that all members hold the same bits at every step.
 
+mod cuda;
 mod engine;
 mod factory;
 mod open;
@@ -151,6 +152,18 @@ impl<B: Backend> Trainer<B> {
     pub fn with_store(mut self, shared: Option<SharedStore>) -> Self {
         self.shared = shared;
         self
+    }
+
+    /// The backend.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        self.model.ops()
+    }
+
+    /// What is kept from the forward pass.
+    #[must_use]
+    pub fn memory_plan(&self) -> MemoryPlan {
+        self.pass.plan()
     }
 
     /// The adapter as products read it.

@@ -1,4 +1,4 @@
-//! From a job's setup to its trainer.
+//! From a job's setup to its engine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,13 @@ use weft_common::id::{Digest, Step};
 use weft_common::plan::{PlanSpec, StepPlanner};
 use weft_common::recipe::Recipe;
 
+use super::cuda::open_cuda;
 use super::{RowSource, Trainer, TrainerError, TrainerParts};
-use crate::agent::{EngineError, ErrorKind, JobSetup};
+use crate::agent::{Engine, EngineError, ErrorKind, JobSetup};
+use crate::checkpoint::SharedStore;
+use crate::device::Device;
 use crate::model::loader::{LoadOptions, LoadedModel, check_context, load};
-use crate::ops::Cpu;
+use crate::train::{Backend, cpu_for_job};
 
 /// Steps that are planned ahead to find the largest slot; a larger one that comes later makes the buffers grow.
 const PLANNED_AHEAD: u64 = 2048;
@@ -33,11 +36,50 @@ pub struct Dataset {
     pub template: Digest,
 }
 
-/// Loads the base model and makes the trainer of a job, before its first step.
+/// Loads the base model and makes the engine of a job on `device`, before its first step. Checkpoints go to `shared` too.
 ///
 /// # Errors
-/// Whatever of recipe, model and dataset does not go together, by kind.
-pub fn open(setup: &JobSetup, dataset: Dataset, device: &str) -> Result<Trainer, EngineError> {
+/// Whatever of recipe, model, dataset and device does not go together, by kind.
+pub fn open(
+    setup: &JobSetup,
+    dataset: Dataset,
+    device: &Device,
+    shared: Option<SharedStore>,
+) -> Result<Box<dyn Engine>, EngineError> {
+    let parts = load_parts(setup, dataset, device)?;
+    match device {
+        Device::Cpu { .. } => {
+            let cpu = cpu_for_job(&parts.recipe, &parts.spec, &parts.weights);
+            let cpu = cpu.map_err(|error| EngineError::new(ErrorKind::Recipe, error))?;
+            engine(cpu, parts, shared)
+        }
+        Device::Cuda { gpu, kernels } => open_cuda((gpu, kernels), parts, shared),
+    }
+}
+
+/// The engine of a job on a backend.
+pub(super) fn engine<B: Backend + 'static>(
+    backend: B,
+    parts: TrainerParts,
+    shared: Option<SharedStore>,
+) -> Result<Box<dyn Engine>, EngineError> {
+    let trainer = Trainer::new(backend, parts).map_err(|error| {
+        let kind = match error {
+            TrainerError::Model(_) => ErrorKind::Model,
+            TrainerError::Lora(_) => ErrorKind::Recipe,
+            TrainerError::Device(_) => ErrorKind::Memory,
+        };
+        EngineError::new(kind, error)
+    })?;
+    Ok(Box::new(trainer.with_store(shared)))
+}
+
+/// Reads everything that a trainer is made from.
+fn load_parts(
+    setup: &JobSetup,
+    dataset: Dataset,
+    device: &Device,
+) -> Result<TrainerParts, EngineError> {
     let recipe = &setup.recipe;
     let largest_slot_tokens = largest_slot(setup, &dataset.stats)?;
     let base = load_base(recipe)?;
@@ -48,7 +90,7 @@ pub fn open(setup: &JobSetup, dataset: Dataset, device: &str) -> Result<Trainer,
         tokenizer: dataset.tokenizer,
         template: dataset.template,
     };
-    let parts = TrainerParts {
+    Ok(TrainerParts {
         recipe: recipe.clone(),
         total_steps: setup.total_steps,
         largest_slot_tokens,
@@ -56,15 +98,7 @@ pub fn open(setup: &JobSetup, dataset: Dataset, device: &str) -> Result<Trainer,
         spec: base.spec,
         weights: base.weights,
         rows: dataset.rows,
-        device: device.to_owned(),
-    };
-    Trainer::new(Cpu::new(), parts).map_err(|error| {
-        let kind = match error {
-            TrainerError::Model(_) => ErrorKind::Model,
-            TrainerError::Lora(_) => ErrorKind::Recipe,
-            TrainerError::Device(_) => ErrorKind::Memory,
-        };
-        EngineError::new(kind, error)
+        device: device.to_string(),
     })
 }
 
@@ -118,7 +152,6 @@ mod tests {
     use weft_common::recipe::Format;
 
     use super::*;
-    use crate::agent::Engine;
 
     fn setup(model: &str, rest: &str, total_steps: u64) -> JobSetup {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden");
@@ -153,8 +186,13 @@ mod tests {
         }
     }
 
+    const CPU: Device = Device::Cpu {
+        threads: 1,
+        memory_bytes: 0,
+    };
+
     fn refused(setup: &JobSetup) -> EngineError {
-        open(setup, dataset(), "cpu")
+        open(setup, dataset(), &CPU, None)
             .err()
             .expect("this setup does not go together")
     }
@@ -165,7 +203,7 @@ mod tests {
         for four_bit in [true, false] {
             let mut setup = setup("tiny_llama", "lora: {r: 4}", 2);
             setup.recipe.model.load_in_4bit = four_bit;
-            let info = open(&setup, dataset(), "cpu (1 thread)").unwrap().info();
+            let info = open(&setup, dataset(), &CPU, None).unwrap().info();
             assert_eq!(info.device, "cpu (1 thread)");
             assert_eq!(
                 info.adapter_params,

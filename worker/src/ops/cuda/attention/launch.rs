@@ -3,11 +3,11 @@
 use cudarc::driver::sys::CUfunction_attribute;
 use cudarc::driver::{CudaFunction, CudaSlice, LaunchArgs, LaunchConfig, PushKernelArg};
 
-use super::super::{CudaKernels, Halves, blocks, count};
+use super::super::{CudaKernels, Halves, blocks, count, push_halves};
 use super::spans::Span;
 use super::tensor_map::TensorMap;
 use super::tiles::Tiles;
-use super::{DeviceAttention, DeviceDocuments, KernelShape};
+use super::{DeviceAttention, DeviceDocuments, KernelShape, Strides};
 use crate::cuda::GpuError;
 use crate::ops::{AttentionGrads, AttentionShape, Qkv};
 
@@ -71,7 +71,7 @@ impl DeviceAttention {
             .iter()
             .map(|&(array, tokens, heads, rows)| {
                 let dims = (tokens, heads, self.head_dim);
-                TensorMap::new(gpu.gpu().stream(), array, dims, rows)
+                TensorMap::new(array, dims, rows)
                     .map_err(gpu.during("mapping attention's operands"))
             })
             .collect()
@@ -92,33 +92,39 @@ impl DeviceAttention {
             (qkv.v, keys, shape.kv_heads, BOX_ROWS),
         ];
         let maps = self.maps(gpu, &operands)?;
-        let kernel_shape = KernelShape::new(shape);
+        let strides = Strides {
+            out: count(out_the.stride()),
+            ..Strides::of_inputs(&qkv)
+        };
+        let kernel_shape = KernelShape::new(shape, strides);
+        let out = out_the.address();
         let config = self.config(shape.heads, &documents.forward, self.tiles.shared[0]);
         let mut launch = gpu.gpu().stream().launch_builder(&self.forward);
         push(&mut launch, &maps, &operands);
         launch.arg(&documents.forward).arg(&kernel_shape);
-        launch.arg(out_the).arg(lse_th);
-        // SAFETY: the arguments are the kernel's, lengths were checked, and spans lie within the tokens.
+        launch.arg(&out).arg(lse_th);
+        // SAFETY: the arguments are the kernel's, sizes were checked, and spans lie within the tokens.
         unsafe { launch.launch(config) }
             .map(drop)
             .map_err(gpu.during("attention_forward"))
     }
 
-    /// `delta = Σ dout · out` of each head; `rows` is tokens · heads.
+    /// `delta = Σ dout · out` of each head.
     pub(super) fn launch_delta(
         &self,
         gpu: &CudaKernels,
-        rows: usize,
+        (tokens, heads): (usize, usize),
         (dout_the, out_the): (&Halves, &Halves),
         delta_th: &mut CudaSlice<f32>,
     ) -> Result<(), GpuError> {
-        let (row_count, head_dim) = (count(rows), count(self.head_dim));
-        let vectors = rows * self.head_dim / 8;
+        let threads = (heads * self.head_dim / 8).next_multiple_of(32).min(512);
+        let (heads, head_dim) = (count(heads), count(self.head_dim));
         let mut launch = gpu.gpu().stream().launch_builder(&self.delta);
-        launch.arg(dout_the).arg(out_the).arg(&row_count);
-        launch.arg(&head_dim).arg(delta_th);
-        // SAFETY: the arguments are the kernel's, and lengths were checked.
-        unsafe { launch.launch(blocks(count(vectors.div_ceil(256)), 256)) }
+        push_halves(&mut launch, dout_the);
+        push_halves(&mut launch, out_the);
+        launch.arg(&heads).arg(&head_dim).arg(delta_th);
+        // SAFETY: the arguments are the kernel's, and sizes were checked.
+        unsafe { launch.launch(blocks(count(tokens), count(threads))) }
             .map(drop)
             .map_err(gpu.during("attention_delta"))
     }
@@ -136,7 +142,15 @@ impl DeviceAttention {
             .backward
             .as_ref()
             .expect("the documents were made for a backward too");
-        let kernel_shape = KernelShape::new(shape);
+        let strides = Strides {
+            dout: count(dout_the.stride()),
+            dq: count(grads.dq.stride()),
+            dk: count(grads.dk.stride()),
+            dv: count(grads.dv.stride()),
+            ..Strides::of_inputs(qkv)
+        };
+        let kernel_shape = KernelShape::new(shape, strides);
+        let [dq, dk, dv] = [&*grads.dq, &*grads.dk, &*grads.dv].map(Halves::address);
         let operands = |query_rows| {
             [
                 (qkv.q, documents.tokens, shape.heads, query_rows),
@@ -152,7 +166,7 @@ impl DeviceAttention {
         let mut launch = gpu.gpu().stream().launch_builder(&self.queries);
         push(&mut launch, &maps, &of_queries);
         launch.arg(lse_th).arg(delta_th).arg(query_spans);
-        launch.arg(&kernel_shape).arg(grads.dq);
+        launch.arg(&kernel_shape).arg(&dq);
         // SAFETY: as in the forward.
         unsafe { launch.launch(config) }.map_err(gpu.during("attention_backward_queries"))?;
 
@@ -166,10 +180,7 @@ impl DeviceAttention {
             let mut launch = gpu.gpu().stream().launch_builder(kernel);
             push(&mut launch, &maps, &of_keys);
             launch.arg(lse_th).arg(delta_th).arg(key_spans);
-            launch
-                .arg(&kernel_shape)
-                .arg(&mut *grads.dk)
-                .arg(&mut *grads.dv);
+            launch.arg(&kernel_shape).arg(&dk).arg(&dv);
             // SAFETY: as in the forward.
             unsafe { launch.launch(config) }.map_err(gpu.during("attention_backward_keys"))?;
         }
@@ -177,11 +188,22 @@ impl DeviceAttention {
     }
 }
 
+impl Strides {
+    fn of_inputs(qkv: &Qkv<'_, Halves>) -> Self {
+        Self {
+            q: count(qkv.q.stride()),
+            k: count(qkv.k.stride()),
+            v: count(qkv.v.stride()),
+            ..Self::default()
+        }
+    }
+}
+
 /// The operands as the kernel takes them: maps where there are any, else pointers.
 fn push<'a>(launch: &mut LaunchArgs<'a>, maps: &'a [TensorMap], operands: &[Operand<'a>]) {
     if maps.is_empty() {
         for (array, ..) in operands {
-            launch.arg(*array);
+            launch.arg(array.address_arg());
         }
     }
     for map in maps {

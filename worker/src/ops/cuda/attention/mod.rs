@@ -43,19 +43,43 @@ struct KernelShape {
     heads: u32,
     kv_heads: u32,
     scale: f32,
+    strides: Strides,
 }
 
-// SAFETY: three numbers, laid out as the kernels' struct.
+/// Row strides, 0 where the kernel does not know the array.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct Strides {
+    q: u32,
+    k: u32,
+    v: u32,
+    out: u32,
+    dout: u32,
+    dq: u32,
+    dk: u32,
+    dv: u32,
+}
+
+// SAFETY: plain numbers, laid out as the kernels' struct.
 unsafe impl DeviceRepr for KernelShape {}
 
 impl KernelShape {
-    fn new(shape: AttentionShape) -> Self {
+    fn new(shape: AttentionShape, strides: Strides) -> Self {
         assert!(shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
         Self {
             heads: count(shape.heads),
             kv_heads: count(shape.kv_heads),
             scale: shape.scale,
+            strides,
         }
+    }
+}
+
+impl DeviceDocuments {
+    /// Queries of all documents.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 }
 
@@ -140,7 +164,7 @@ impl DeviceAttention {
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer is too short or the heads have another size.
+    /// If an argument is too small or the heads have another size.
     pub fn forward(
         &self,
         gpu: &CudaKernels,
@@ -150,8 +174,8 @@ impl DeviceAttention {
         lse_th: &mut CudaSlice<f32>,
     ) -> Result<(), GpuError> {
         self.check(shape, documents, &qkv);
-        let rows = documents.tokens * shape.heads;
-        assert!(out_the.len() >= rows * self.head_dim && lse_th.len() >= rows);
+        out_the.check("out", documents.tokens, shape.heads * self.head_dim);
+        assert!(lse_th.len() >= documents.tokens * shape.heads);
         self.launch_forward(gpu, (shape, documents), qkv, out_the, lse_th)
     }
 
@@ -162,7 +186,7 @@ impl DeviceAttention {
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer is too short, the heads have another size, or the documents were made for a forward alone.
+    /// If an argument is too small, the heads have another size, or the documents were made for a forward alone.
     pub fn backward(
         &self,
         gpu: &CudaKernels,
@@ -173,13 +197,16 @@ impl DeviceAttention {
         delta_th: &mut CudaSlice<f32>,
     ) -> Result<(), GpuError> {
         self.check(shape, documents, &qkv);
-        let rows = documents.tokens * shape.heads;
-        let kv_len = documents.keys * shape.kv_heads * self.head_dim;
-        let len = rows * self.head_dim;
-        assert!(out_the.len() >= len && dout_the.len() >= len && grads.dq.len() >= len);
-        assert!(grads.dk.len() >= kv_len && grads.dv.len() >= kv_len);
+        let (tokens, width) = (documents.tokens, shape.heads * self.head_dim);
+        out_the.check("out", tokens, width);
+        dout_the.check("dout", tokens, width);
+        grads.dq.check("dq", tokens, width);
+        let kv_width = shape.kv_heads * self.head_dim;
+        grads.dk.check("dk", documents.keys, kv_width);
+        grads.dv.check("dv", documents.keys, kv_width);
+        let rows = tokens * shape.heads;
         assert!(lse_th.len() >= rows && delta_th.len() >= rows);
-        self.launch_delta(gpu, rows, (dout_the, out_the), delta_th)?;
+        self.launch_delta(gpu, (tokens, shape.heads), (dout_the, out_the), delta_th)?;
         self.launch_backward(
             gpu,
             (shape, documents),
@@ -192,8 +219,10 @@ impl DeviceAttention {
 
     fn check(&self, shape: AttentionShape, documents: &DeviceDocuments, qkv: &Qkv<'_, Halves>) {
         assert_eq!(shape.head_dim, self.head_dim, "heads of another size");
-        let kv_len = documents.keys * shape.kv_heads * self.head_dim;
-        assert!(qkv.q.len() >= documents.tokens * shape.heads * self.head_dim);
-        assert!(qkv.k.len() >= kv_len && qkv.v.len() >= kv_len);
+        let kv_width = shape.kv_heads * self.head_dim;
+        qkv.q
+            .check("queries", documents.tokens, shape.heads * self.head_dim);
+        qkv.k.check("keys", documents.keys, kv_width);
+        qkv.v.check("values", documents.keys, kv_width);
     }
 }

@@ -4,8 +4,7 @@ use cudarc::driver::sys::{
     self, CUtensorMap, CUtensorMapDataType, CUtensorMapFloatOOBfill, CUtensorMapInterleave,
     CUtensorMapL2promotion, CUtensorMapSwizzle,
 };
-use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, DriverError};
-use std::sync::Arc;
+use cudarc::driver::{DeviceRepr, DriverError};
 
 use super::Halves;
 
@@ -23,18 +22,14 @@ const COLUMNS: u32 = 64;
 impl TensorMap {
     /// Maps `array`. A box has `rows` tokens; what lies beyond the array is read as 0.
     pub(super) fn new(
-        stream: &Arc<CudaStream>,
         array: &Halves,
         (tokens, heads, head_dim): (usize, usize, usize),
         rows: u32,
     ) -> Result<Self, DriverError> {
-        assert!(
-            array.len() >= tokens * heads * head_dim,
-            "an array of {tokens} tokens"
-        );
-        let (address, _) = array.device_ptr(stream);
+        array.check("an operand of attention", tokens, heads * head_dim);
+        let address = array.address();
         let dims = [head_dim as u64, heads as u64, tokens as u64];
-        let strides = [2 * head_dim as u64, 2 * (heads * head_dim) as u64];
+        let strides = [2 * head_dim as u64, 2 * array.stride() as u64];
         let (window, steps) = ([COLUMNS, 1, rows], [1_u32; 3]);
         let mut map = CUtensorMap { opaque: [0; 16] };
         // SAFETY: the array holds what the dimensions say, which was checked; all pointers are to live locals of the

@@ -4,98 +4,57 @@
 //! Cᵀ = Bᵀ·Aᵀ, which is the same bytes.
 
 mod plan;
+mod product;
+mod recent;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ffi::c_void;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut};
+use cudarc::driver::{CudaSlice, DevicePtrMut};
 
-use super::{CudaKernels, Halves};
+pub use product::{Lay, Product, Tokens};
+
+use super::CudaKernels;
+use super::place::{Place, PlaceMut};
 use crate::cuda::{CublasLt, GpuError};
-use crate::ops::Write;
 
-use plan::{Handle, Plan};
+use plan::{Algorithm, Handle, Operands, Plan};
+use recent::Recent;
 
-/// A shape of product, and how its matrices lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Product {
-    /// Rows of C, columns of C, and the summed index.
-    pub mnk: [usize; 3],
-    /// The left matrix, m × k.
-    pub a: Lay,
-    /// The right matrix, k × n.
-    pub b: Lay,
-    /// Row stride of C.
-    pub c_stride: usize,
-    /// Whether C is f32; it is 16 bit otherwise.
-    pub float: bool,
-}
-
-/// How an operand lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Lay {
-    /// Row stride of what lies there.
-    pub stride: usize,
-    /// Whether that is the operand's transpose.
-    pub transposed: bool,
-}
-
-impl Lay {
-    /// The operand as it lies.
-    #[must_use]
-    pub fn plain(stride: usize) -> Self {
-        Self {
-            stride,
-            transposed: false,
-        }
-    }
-
-    /// The transpose of what lies there.
-    #[must_use]
-    pub fn transposed(stride: usize) -> Self {
-        Self {
-            stride,
-            transposed: true,
-        }
-    }
-
-    /// Elements that an operand of this shape spans.
-    fn span(self, rows: usize, cols: usize) -> usize {
-        let (rows, cols) = if self.transposed {
-            (cols, rows)
-        } else {
-            (rows, cols)
-        };
-        assert!(
-            self.stride >= cols,
-            "a row stride of {} for {cols} columns",
-            self.stride
-        );
-        (rows - 1) * self.stride + cols
-    }
-}
-
-/// Where a product goes.
-#[derive(Debug)]
-pub enum ProductOut<'a> {
-    /// 16 bit.
-    Half(&'a mut Halves),
-    /// f32.
-    Float(&'a mut CudaSlice<f32>),
+/// What is added to a product.
+#[derive(Debug, Clone, Copy)]
+pub enum Add<'a> {
+    /// Nothing: what the output holds is not read.
+    Nothing,
+    /// What the output holds.
+    ToOutput,
+    /// Another matrix, 16 bit, with the product's `add_stride`. It overlaps no part of the output.
+    Matrix(Place<'a>),
 }
 
 /// Products on one GPU.
 #[derive(Debug)]
 pub struct Gemm {
-    plans: Mutex<HashMap<Product, Plan>>,
+    known: Mutex<Known>,
     workspace: Mutex<CudaSlice<u8>>,
-    handle: Handle,
+    handle: Arc<Handle>,
+}
+
+/// What was found out about shapes. `usize` is the alignment of the places in bytes.
+#[derive(Debug)]
+struct Known {
+    plans: Recent<(Product, usize), Plan>,
+    algorithms: Recent<(Product, usize), Algorithm>,
 }
 
 /// Scratch of the library: what NVIDIA recommends for Hopper.
 const WORKSPACE_BYTES: usize = 32 << 20;
+
+/// Shapes that are remembered. A plan is some hundred bytes.
+const MOST_PLANS: usize = 4096;
+
+/// An alignment beyond which no algorithm asks for more; every allocation has it.
+const WHOLE_ALIGNMENT: usize = 256;
 
 impl Gemm {
     /// Products through this library on the GPU of these kernels.
@@ -105,92 +64,124 @@ impl Gemm {
     pub fn new(gpu: &CudaKernels, library: CublasLt) -> Result<Self, GpuError> {
         let workspace = gpu.gpu().stream().alloc_zeros(WORKSPACE_BYTES);
         Ok(Self {
-            plans: Mutex::default(),
+            known: Mutex::new(Known {
+                plans: Recent::new(MOST_PLANS),
+                algorithms: Recent::new(MOST_PLANS),
+            }),
             workspace: Mutex::new(workspace.map_err(gpu.during("making room for products"))?),
-            handle: Handle::new(library)?,
+            handle: Arc::new(Handle::new(library)?),
         })
     }
 
-    /// `c (= or +=) alpha · a · b`, each matrix from its offset on; sums in f32, in one order for a shape.
+    /// `c = alpha · a · b + add`; sums in f32, in one order for a shape.
     ///
     /// # Errors
     /// The library's: it has no algorithm for the shape, or the GPU refuses.
     ///
     /// # Panics
-    /// If a matrix is too short.
+    /// If a place has less than the shape spans, or what is added and C do not fit together.
     pub fn multiply(
         &self,
         gpu: &CudaKernels,
         (product, alpha): (Product, f32),
-        (a, a_offset): (&Halves, usize),
-        (b, b_offset): (&Halves, usize),
-        (c, c_offset, write): (ProductOut<'_>, usize, Write),
+        a: Place<'_>,
+        b: Place<'_>,
+        c: PlaceMut<'_>,
+        add: Add<'_>,
     ) -> Result<(), GpuError> {
-        let [m, n, k] = product.mnk;
-        assert!(
-            a.len() >= a_offset + product.a.span(m, k),
-            "a of {product:?}"
-        );
-        assert!(
-            b.len() >= b_offset + product.b.span(k, n),
-            "b of {product:?}"
-        );
-        let c_span = Lay::plain(product.c_stride).span(m, n);
-        let stream = gpu.gpu().stream();
-        let c_address = match c {
-            ProductOut::Half(c) => {
-                assert!(
-                    !product.float && c.len() >= c_offset + c_span,
-                    "c of {product:?}"
-                );
-                c.device_ptr_mut(stream).0 + 2 * c_offset as u64
-            }
-            ProductOut::Float(c) => {
-                assert!(
-                    product.float && c.len() >= c_offset + c_span,
-                    "c of {product:?}"
-                );
-                c.device_ptr_mut(stream).0 + 4 * c_offset as u64
-            }
-        };
-        let addresses = [
-            a.device_ptr(stream).0 + 2 * a_offset as u64,
-            b.device_ptr(stream).0 + 2 * b_offset as u64,
-            c_address,
-        ];
-        let beta = match write {
-            Write::Set => 0.0,
-            Write::Add => 1.0,
+        let operands = operands(product, (a, b), &c, add);
+        let beta = match add {
+            Add::Nothing => 0.0,
+            Add::ToOutput | Add::Matrix(_) => 1.0,
         };
         // A panic elsewhere leaves whole plans and a workspace that holds nothing between calls.
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = match plans.entry(product) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(Plan::new(&self.handle, product, WORKSPACE_BYTES)?)
-            }
-        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = known.plan(&self.handle, product, alignment(operands))?;
+        let stream = gpu.gpu().stream();
         let mut workspace = self
             .workspace
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let (scratch, _) = workspace.device_ptr_mut(stream);
         let stream = stream.cu_stream().cast::<c_void>();
-        plan.run(
-            &self.handle,
-            (alpha, beta),
-            addresses,
-            (scratch, WORKSPACE_BYTES),
-            stream,
-        )
+        plan.run((alpha, beta), operands, (scratch, WORKSPACE_BYTES), stream)
     }
 }
 
-impl Drop for Gemm {
-    fn drop(&mut self) {
-        let plans = self.plans.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for plan in plans.values_mut() {
-            plan.destroy(&self.handle);
-        }
+impl Known {
+    fn plan(
+        &mut self,
+        handle: &Arc<Handle>,
+        product: Product,
+        alignment: usize,
+    ) -> Result<&Plan, GpuError> {
+        let algorithms = &mut self.algorithms;
+        self.plans.get_or_make((product, alignment), || {
+            let mut plan = Plan::new(handle, product, alignment)?;
+            let bucket = product.bucket();
+            let chosen = algorithms.get_or_make((bucket, alignment), || {
+                Plan::new(handle, bucket, alignment)?.ask(WORKSPACE_BYTES)
+            });
+            // Whether the bucket's algorithm is used depends on the two shapes alone, as the algorithms do.
+            match chosen {
+                Ok(algorithm) if plan.takes(algorithm, WORKSPACE_BYTES) => {
+                    plan.set_algorithm(*algorithm);
+                }
+                Ok(_) | Err(_) => {
+                    let exact = plan.ask(WORKSPACE_BYTES)?;
+                    plan.set_algorithm(exact);
+                }
+            }
+            Ok(plan)
+        })
     }
+}
+
+/// Where the operands are.
+///
+/// # Panics
+/// If one is too short, or C or what is added is not as the product says.
+fn operands(
+    product: Product,
+    (a, b): (Place<'_>, Place<'_>),
+    c: &PlaceMut<'_>,
+    add: Add<'_>,
+) -> Operands {
+    let [m, n, k] = product.mnk;
+    assert!(a.len() >= product.a.span(m, k), "a of {product:?}: {a:?}");
+    assert!(b.len() >= product.b.span(k, n), "b of {product:?}: {b:?}");
+    let c_span = Lay::plain(product.c_stride).span(m, n);
+    assert!(
+        c.len() >= c_span && c.is_float() == product.float,
+        "c of {product:?}: {c:?}"
+    );
+    let add = match add {
+        Add::Nothing | Add::ToOutput => {
+            assert_eq!(
+                product.add_stride, product.c_stride,
+                "nothing of another stride is added to {product:?}"
+            );
+            c.address()
+        }
+        Add::Matrix(place) => {
+            let span = Lay::plain(product.add_stride).span(m, n);
+            assert!(
+                place.len() >= span && !product.float,
+                "added to {product:?}: {place:?}"
+            );
+            place.address()
+        }
+    };
+    Operands {
+        a: a.address(),
+        b: b.address(),
+        add,
+        c: c.address(),
+    }
+}
+
+/// What all addresses are multiples of, in bytes. Allocations are aligned, so that offsets in them decide it.
+fn alignment(operands: Operands) -> usize {
+    let bits = operands.a | operands.b | operands.add | operands.c | WHOLE_ALIGNMENT as u64;
+    1 << bits.trailing_zeros()
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::Arc;
 
 use cudarc::cublaslt::sys::{
     cublasComputeType_t, cublasLtMatmulAlgo_t, cublasLtMatmulDescAttributes_t as DescAttribute,
@@ -24,13 +25,28 @@ unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
 
+/// An algorithm of the library with its settings.
+pub(super) type Algorithm = cublasLtMatmulAlgo_t;
+
+/// Where the operands of one product are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operands {
+    pub(super) a: u64,
+    pub(super) b: u64,
+    pub(super) add: u64,
+    pub(super) c: u64,
+}
+
 /// What a product of one shape is called with.
 #[derive(Debug)]
 pub(super) struct Plan {
+    handle: Arc<Handle>,
+    product: Product,
+    alignment: usize,
     desc: Opaque,
-    /// A, B and C, as the library sees them: B and A changed places.
-    layouts: [Opaque; 3],
-    algorithm: cublasLtMatmulAlgo_t,
+    /// A, B, what is added, and C, as the library sees them: B and A changed places.
+    layouts: [Opaque; 4],
+    algorithm: Algorithm,
 }
 
 // SAFETY: descriptions are plain memory that nothing changes after `new`.
@@ -39,6 +55,9 @@ unsafe impl Send for Plan {}
 /// Partial sums may be added in the compute type or the output's, in a fixed order, but not in place, which depends on
 /// timing.
 const ORDERED_REDUCTIONS: u32 = 2 | 4;
+
+/// The library's status where it has no algorithm.
+const NOT_SUPPORTED: i32 = 15;
 
 impl Handle {
     pub(super) fn new(library: CublasLt) -> Result<Self, GpuError> {
@@ -80,11 +99,11 @@ impl Drop for Handle {
 }
 
 impl Plan {
-    /// Asks the library for its best algorithm.
+    /// Describes a product whose operands are at multiples of `alignment` bytes. It has no algorithm yet.
     pub(super) fn new(
-        handle: &Handle,
+        handle: &Arc<Handle>,
         product: Product,
-        workspace: usize,
+        alignment: usize,
     ) -> Result<Self, GpuError> {
         let functions = handle.library.functions();
         let check = |status, call| handle.check(status, call, Some(product));
@@ -96,9 +115,12 @@ impl Plan {
             half
         };
         let mut plan = Self {
+            handle: handle.clone(),
+            product,
+            alignment,
             desc: ptr::null_mut(),
-            layouts: [ptr::null_mut(); 3],
-            // SAFETY: opaque words; overwritten below before use.
+            layouts: [ptr::null_mut(); 4],
+            // SAFETY: opaque words.
             algorithm: unsafe { std::mem::zeroed() },
         };
         // SAFETY: every out pointer is to a live local or field, and attributes have the sizes that the library
@@ -131,6 +153,7 @@ impl Plan {
             let lying = [
                 (half, lies(product.b, k, n), product.b.stride),
                 (half, lies(product.a, m, k), product.a.stride),
+                (out, (n, m), product.add_stride),
                 (out, (n, m), product.c_stride),
             ];
             for (layout, (kind, (rows, cols), stride)) in plan.layouts.iter_mut().zip(lying) {
@@ -138,39 +161,28 @@ impl Plan {
                 check(status, "cublasLtMatrixLayoutCreate")?;
             }
         }
-        plan.choose(handle, product, workspace)?;
         Ok(plan)
     }
 
-    fn choose(
-        &mut self,
-        handle: &Handle,
-        product: Product,
-        workspace: usize,
-    ) -> Result<(), GpuError> {
-        let functions = handle.library.functions();
+    /// The library's best algorithm for the product.
+    pub(super) fn ask(&self, workspace: usize) -> Result<Algorithm, GpuError> {
+        let functions = self.handle.library.functions();
         let mut preference = ptr::null_mut();
         let mut found = 0;
         // SAFETY: plain data that the library fills.
         let mut result: cublasLtMatmulHeuristicResult_t = unsafe { std::mem::zeroed() };
-        let (bytes, ordered) = (workspace as u64, ORDERED_REDUCTIONS);
-        let [b, a, c] = self.layouts;
+        let [b, a, add, c] = self.layouts;
         // SAFETY: as in `new`; the preference is destroyed before the function returns.
         let status = unsafe {
             let mut status = (functions.preference_create)(&raw mut preference);
             if status == 0 {
-                let most = Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES as u32;
-                status |=
-                    (functions.preference_set)(preference, most, (&raw const bytes).cast(), 8);
-                let reductions = Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK as u32;
-                let mask = (&raw const ordered).cast();
-                status |= (functions.preference_set)(preference, reductions, mask, 4);
+                status |= self.prefer(preference, workspace);
                 status |= (functions.heuristic)(
-                    handle.handle,
+                    self.handle.handle,
                     self.desc,
                     b,
                     a,
-                    c,
+                    add,
                     c,
                     preference,
                     1,
@@ -182,18 +194,104 @@ impl Plan {
             status
         };
         let status = if status == 0 && found == 0 {
-            15
+            NOT_SUPPORTED
         } else {
             status
         };
-        handle.check(status, "cublasLtMatmulAlgoGetHeuristic", Some(product))?;
-        self.algorithm = result.algo;
-        Ok(())
+        let product = Some(self.product);
+        self.handle
+            .check(status, "cublasLtMatmulAlgoGetHeuristic", product)?;
+        Ok(result.algo)
     }
 
-    /// Gives the descriptions back.
-    pub(super) fn destroy(&mut self, handle: &Handle) {
-        let functions = handle.library.functions();
+    /// Says which algorithms there is a use for.
+    fn prefer(&self, preference: Opaque, workspace: usize) -> i32 {
+        let set = self.handle.library.functions().preference_set;
+        let (bytes, ordered) = (workspace as u64, ORDERED_REDUCTIONS);
+        let alignment = u32::try_from(self.alignment).unwrap_or(1);
+        let most = Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES as u32;
+        let reductions = Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK as u32;
+        // SAFETY: attributes are live locals of the sizes that the library documents.
+        unsafe {
+            let mut status = set(preference, most, (&raw const bytes).cast(), 8);
+            status |= set(preference, reductions, (&raw const ordered).cast(), 4);
+            for operand in [
+                Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+                Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+                Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+            ] {
+                status |= set(preference, operand as u32, (&raw const alignment).cast(), 4);
+            }
+            status
+        }
+    }
+
+    /// Whether an algorithm that was chosen for another shape does for this one.
+    pub(super) fn takes(&self, algorithm: &Algorithm, workspace: usize) -> bool {
+        // SAFETY: plain data that the library fills.
+        let mut result: cublasLtMatmulHeuristicResult_t = unsafe { std::mem::zeroed() };
+        let [b, a, add, c] = self.layouts;
+        // SAFETY: as in `new`.
+        let status = unsafe {
+            (self.handle.library.functions().algo_check)(
+                self.handle.handle,
+                self.desc,
+                b,
+                a,
+                add,
+                c,
+                algorithm,
+                &raw mut result,
+            )
+        };
+        status == 0 && result.workspaceSize <= workspace
+    }
+
+    /// Computes with this algorithm from now on.
+    pub(super) fn set_algorithm(&mut self, algorithm: Algorithm) {
+        self.algorithm = algorithm;
+    }
+
+    /// `c = alpha · a · b + beta · add` on the stream.
+    pub(super) fn run(
+        &self,
+        (alpha, beta): (f32, f32),
+        operands: Operands,
+        (workspace, workspace_bytes): (u64, usize),
+        stream: *mut c_void,
+    ) -> Result<(), GpuError> {
+        let [b_layout, a_layout, add_layout, c_layout] = self.layouts;
+        // SAFETY: the addresses hold what the layouts say, which `Gemm::multiply` checked; scalars are on the host, where
+        // the library reads them at once.
+        let status = unsafe {
+            (self.handle.library.functions().matmul)(
+                self.handle.handle,
+                self.desc,
+                (&raw const alpha).cast(),
+                operands.b as *const c_void,
+                b_layout,
+                operands.a as *const c_void,
+                a_layout,
+                (&raw const beta).cast(),
+                operands.add as *const c_void,
+                add_layout,
+                operands.c as *mut c_void,
+                c_layout,
+                &raw const self.algorithm,
+                workspace as *mut c_void,
+                workspace_bytes,
+                stream,
+            )
+        };
+        self.handle
+            .check(status, "cublasLtMatmul", Some(self.product))
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        let functions = self.handle.library.functions();
         // SAFETY: made by this library, or null where making them failed, and not used again.
         unsafe {
             if !self.desc.is_null() {
@@ -203,41 +301,6 @@ impl Plan {
                 (functions.layout_destroy)(*layout);
             }
         }
-    }
-
-    /// `c = alpha · a · b + beta · c` on the stream.
-    pub(super) fn run(
-        &self,
-        handle: &Handle,
-        (alpha, beta): (f32, f32),
-        [a, b, c]: [u64; 3],
-        (workspace, workspace_bytes): (u64, usize),
-        stream: *mut c_void,
-    ) -> Result<(), GpuError> {
-        let [b_layout, a_layout, c_layout] = self.layouts;
-        // SAFETY: the addresses hold what the layouts say, which `Gemm::multiply` checked; scalars are on the host, where
-        // the library reads them at once.
-        let status = unsafe {
-            (handle.library.functions().matmul)(
-                handle.handle,
-                self.desc,
-                (&raw const alpha).cast(),
-                b as *const c_void,
-                b_layout,
-                a as *const c_void,
-                a_layout,
-                (&raw const beta).cast(),
-                c as *const c_void,
-                c_layout,
-                c as *mut c_void,
-                c_layout,
-                &raw const self.algorithm,
-                workspace as *mut c_void,
-                workspace_bytes,
-                stream,
-            )
-        };
-        handle.check(status, "cublasLtMatmul", None)
     }
 }
 

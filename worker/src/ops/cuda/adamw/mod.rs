@@ -1,11 +1,16 @@
 //! Clipping and AdamW in one launch.
 
+mod host;
+mod layout;
+
 use cudarc::driver::{CudaSlice, DevicePtrMut, DeviceRepr, PushKernelArg};
 
 use super::{CudaKernels, Halves, blocks, count};
 use crate::cuda::GpuError;
 use crate::quant::dynamic_map;
 use crate::train::optimizer::{AdamWSettings, Coefficients, UpdateScalars};
+
+use layout::Layout;
 
 /// Elements that share a scale: one warp's work.
 const ITEM: usize = 256;
@@ -74,6 +79,8 @@ pub struct DeviceAdamW {
     len: usize,
     items: usize,
     tensors: CudaSlice<DeviceTensor>,
+    /// The same on the host.
+    layout: Vec<DeviceTensor>,
     maps: [CudaSlice<f32>; 2],
     codes: [CudaSlice<u8>; 2],
     absmax: [CudaSlice<f32>; 2],
@@ -84,6 +91,12 @@ pub struct DeviceAdamW {
 }
 
 impl DeviceAdamW {
+    /// How many updates were made; bias correction depends on it.
+    #[must_use]
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
     /// Codes and scales of the first or second moment, for matrices with 8-bit state.
     #[must_use]
     pub fn block_moments(&self, moment: usize) -> (&CudaSlice<u8>, &CudaSlice<f32>) {
@@ -128,6 +141,7 @@ impl CudaKernels {
             len: layout.len,
             items: layout.items,
             tensors: stream.clone_htod(&layout.tensors).map_err(&failed)?,
+            layout: layout.tensors.clone(),
             maps: [map(dynamic_map::signed())?, map(dynamic_map::unsigned())?],
             codes: [bytes()?, bytes()?],
             absmax: [floats(layout.scales)?, floats(layout.scales)?],
@@ -147,7 +161,7 @@ impl CudaKernels {
     /// The driver's.
     ///
     /// # Panics
-    /// If a buffer has another length than the matrices together.
+    /// If a buffer has another length than the matrices together, or `rounded` is not packed.
     pub fn clip_and_adamw(
         &self,
         state: &mut DeviceAdamW,
@@ -156,7 +170,9 @@ impl CudaKernels {
         params: &mut CudaSlice<f32>,
         rounded: &mut Halves,
     ) -> Result<(), GpuError> {
-        assert!(sums.len() == state.len && params.len() == state.len && rounded.len() == state.len);
+        assert!(sums.len() == state.len && params.len() == state.len);
+        assert!(rounded.is_packed() && rounded.rows() * rounded.width() == state.len);
+        let rounded = rounded.address();
         let failed = self.during("clip_and_adamw");
         let stream = self.gpu.stream();
         state.updates += 1;
@@ -173,7 +189,7 @@ impl CudaKernels {
             .arg(&scalars)
             .arg(&state.maps[0])
             .arg(&state.maps[1]);
-        launch.arg(&pointers).arg(params).arg(rounded);
+        launch.arg(&pointers).arg(params).arg(&rounded);
         launch
             .arg(&mut state.chunk_sums)
             .arg(&mut state.norm)
@@ -228,51 +244,5 @@ impl DeviceAdamW {
             first.device_ptr_mut(stream).0,
             second.device_ptr_mut(stream).0,
         ])
-    }
-}
-
-/// Where each matrix' state lies.
-#[derive(Debug, Default)]
-struct Layout {
-    tensors: Vec<DeviceTensor>,
-    len: usize,
-    items: usize,
-    codes: usize,
-    scales: usize,
-    floats: usize,
-}
-
-impl Layout {
-    fn new(matrices: &[(usize, MomentKind)]) -> Self {
-        let mut layout = Self::default();
-        for &(len, kind) in matrices {
-            assert!(
-                len.is_multiple_of(4) && len > 0,
-                "a matrix of {len} elements"
-            );
-            let items = len.div_ceil(ITEM);
-            let (state, kind) = match kind {
-                MomentKind::Blocks => (layout.codes, 0),
-                MomentKind::LikeTorch => (layout.floats, 1),
-                MomentKind::LikeBitsandbytes => (layout.floats, 2),
-            };
-            layout.tensors.push(DeviceTensor {
-                start: layout.len as u64,
-                state: state as u64,
-                len: count(len),
-                first_item: count(layout.items),
-                scale: count(layout.scales),
-                kind,
-            });
-            if kind == 0 {
-                layout.codes += len;
-                layout.scales += items;
-            } else {
-                layout.floats += len;
-            }
-            layout.len += len;
-            layout.items += items;
-        }
-        layout
     }
 }

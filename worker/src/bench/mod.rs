@@ -1,0 +1,25 @@
+//! Measures training steps as a job runs them, against what the device could do.
+//!
+//! ```text
+//! settings ─▶ trainer (random weights, rows of random tokens) ─▶ steps: compute_slot × n, reduce, apply ─▶ times
+//!                                                                                              │
+//! cost (FLOPs and bytes, from shapes alone) ÷ rates (measured on the same device, before) = floor ─▶ share
+//! ```
+//!
+//! [`Measured`] is all that a backend adds to be measured; [`cost`] is the formula.
+
+pub mod cost;
+mod cuda;
+mod floor;
+mod rates;
+mod report;
+mod resident;
+mod rows;
+mod run;
+mod settings;
+
+pub use floor::{FloorSeconds, Rates};
+pub use rates::Measured;
+pub use report::{Memory, Spread, StepReport};
+pub use run::{BenchError, StepDone, measure_step};
+pub use settings::{BenchModel, StepSettings};

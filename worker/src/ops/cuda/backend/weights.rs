@@ -1,0 +1,144 @@
+//! Frozen matrices on the device.
+
+use std::fmt;
+
+use cudarc::driver::PinnedHostSlice;
+use half::bf16;
+use half::slice::HalfFloatSliceExt as _;
+
+use super::Cuda;
+use crate::cuda::GpuError;
+use crate::model::{DenseMatrix, DenseValues, FrozenLinear};
+use crate::ops::cuda::DeviceNf4;
+use crate::ops::cuda::GroupMatrix;
+use crate::ops::cuda::{DeviceRows, Halves};
+
+/// A frozen matrix on the device.
+#[derive(Debug)]
+pub enum CudaLinear {
+    /// Four bits a weight.
+    Nf4(DeviceNf4),
+    /// 16 bits a weight.
+    Dense(Halves),
+    /// A table in host memory, of which the GPU reads a few rows a pass.
+    Host(HostTable),
+    /// There was no room: what is told by [`crate::ops::Ops::health`].
+    Missing,
+}
+
+/// A table in pinned host memory, which the GPU reads over the bus.
+pub struct HostTable {
+    memory: PinnedHostSlice<bf16>,
+    rows: usize,
+    width: usize,
+}
+
+impl fmt::Debug for HostTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostTable({}x{})", self.rows, self.width)
+    }
+}
+
+impl CudaLinear {
+    /// As dequantization takes it.
+    pub(super) fn as_part(&self) -> Option<GroupMatrix<'_>> {
+        match self {
+            Self::Nf4(matrix) => Some(GroupMatrix::Nf4(matrix)),
+            Self::Dense(matrix) => Some(GroupMatrix::Dense(matrix)),
+            Self::Host(_) | Self::Missing => None,
+        }
+    }
+
+    /// The table, where it is one.
+    pub(super) fn as_table(&self) -> Option<&Halves> {
+        match self {
+            Self::Dense(matrix) => Some(matrix),
+            Self::Nf4(_) | Self::Host(_) | Self::Missing => None,
+        }
+    }
+}
+
+impl Cuda {
+    pub(super) fn place_linear(&self, weight: &FrozenLinear) -> CudaLinear {
+        let placed = self.attempt(|| match weight {
+            FrozenLinear::Nf4(matrix) => Ok(CudaLinear::Nf4(self.kernels.upload_nf4(matrix)?)),
+            FrozenLinear::Dense(matrix) => Ok(CudaLinear::Dense(self.place_dense(matrix)?)),
+        });
+        placed.unwrap_or(CudaLinear::Missing)
+    }
+
+    /// The embeddings, in host memory where the options say so and they are no head.
+    pub(super) fn place_table(&self, table: DenseMatrix, tied: bool) -> CudaLinear {
+        if tied || !self.options.host_tables {
+            return self.place_linear(&FrozenLinear::Dense(table));
+        }
+        let placed = self.attempt(|| self.pin_table(&table).map(CudaLinear::Host));
+        placed.unwrap_or(CudaLinear::Missing)
+    }
+
+    fn pin_table(&self, table: &DenseMatrix) -> Result<HostTable, GpuError> {
+        let failed = self.kernels.during("pinning the embeddings");
+        let context = self.kernels.gpu().stream().context();
+        let len = table.rows * table.cols;
+        // SAFETY: bfloat16 has no invalid bits, and all of it is written below.
+        let mut memory = unsafe { context.alloc_pinned(len) }.map_err(&failed)?;
+        let pinned: &mut [bf16] = memory.as_mut_slice().map_err(failed)?;
+        match &table.values {
+            DenseValues::Bf16(values) => pinned.copy_from_slice(values),
+            DenseValues::F32(values) => pinned.convert_from_f32_slice(values),
+            DenseValues::F16(values) => {
+                for (to, from) in pinned.iter_mut().zip(values) {
+                    *to = bf16::from_f32(from.to_f32());
+                }
+            }
+        }
+        Ok(HostTable {
+            memory,
+            rows: table.rows,
+            width: table.cols,
+        })
+    }
+
+    /// `out_td = scale · table[ids_t]`.
+    pub(super) fn look_up(
+        &self,
+        ids: &DeviceRows,
+        table: &CudaLinear,
+        scale: f32,
+        out: &mut Halves,
+    ) -> Result<(), GpuError> {
+        match table {
+            CudaLinear::Dense(table) => self.kernels.gather_rows(ids, scale, table, out),
+            CudaLinear::Host(table) => {
+                assert!(
+                    ids.below() <= table.rows && out.width() == table.width,
+                    "ids of {table:?}"
+                );
+                let address = table.memory.as_ptr();
+                let address = address.map_err(self.kernels.during("reading the embeddings"))?;
+                let rows = (address as u64, table.width);
+                self.kernels.gather_from(ids, scale, rows, out)
+            }
+            CudaLinear::Nf4(_) | CudaLinear::Missing => Ok(()),
+        }
+    }
+
+    fn place_dense(&self, matrix: &DenseMatrix) -> Result<Halves, GpuError> {
+        let upload = |values: &[bf16]| self.kernels.upload_halves(matrix.rows, matrix.cols, values);
+        match &matrix.values {
+            DenseValues::Bf16(values) => upload(values),
+            DenseValues::F32(values) => upload(&rounded(values)),
+            DenseValues::F16(values) => {
+                let mut wide = vec![0.0; values.len()];
+                values.convert_to_f32_slice(&mut wide);
+                upload(&rounded(&wide))
+            }
+        }
+    }
+}
+
+fn rounded(values: &[f32]) -> Vec<bf16> {
+    let mut halves = vec![bf16::ZERO; values.len()];
+    halves.convert_from_f32_slice(values);
+    halves
+}
