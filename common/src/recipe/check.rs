@@ -186,7 +186,11 @@ mod tests {
 
     #[test]
     fn a_key_unlike_any_other_lists_what_there_is() {
-        assert!(with("resources", json!({"zzzzzz": 1}))[0].ends_with("the keys here are workers"));
+        let text = &with("resources", json!({"zzzzzz": 1}))[0];
+        assert!(
+            text.ends_with("the keys here are workers, memory_limit"),
+            "{text}"
+        );
     }
 
     #[test]
