@@ -13,6 +13,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 from gpu_memory import Gpu, Sampler
@@ -159,7 +160,8 @@ def main():
     parser.add_argument("peers", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be given several times")
-    parser.add_argument("--models", type=pathlib.Path, default="/tmp/weft-peers-models", help="where weights are made, once")
+    models = pathlib.Path(tempfile.gettempdir()) / "weft-peers-models"
+    parser.add_argument("--models", type=pathlib.Path, default=models, help="where weights are made, once")
     parser.add_argument("--steps", type=int, default=8, help="steps that count")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

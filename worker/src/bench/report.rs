@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::StepSettings;
 use super::cost::{StepBytes, StepFlops};
 use super::floor::{FloorSeconds, Rates};
+use crate::agent::MemoryReport;
 
 /// One measurement. Its names are those of `weft bench step --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,6 +81,19 @@ pub struct Memory {
     pub activation_bytes: u64,
     /// All of it.
     pub total_bytes: u64,
+}
+
+impl From<MemoryReport> for Memory {
+    fn from(report: MemoryReport) -> Self {
+        Self {
+            base_bytes: report.base_bytes,
+            adapter_bytes: report.adapter_bytes,
+            optimizer_bytes: report.optimizer_bytes,
+            accumulator_bytes: report.accumulator_bytes,
+            activation_bytes: report.activation_bytes,
+            total_bytes: report.total_bytes(),
+        }
+    }
 }
 
 /// Several measurements of the same.

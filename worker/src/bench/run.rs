@@ -1,5 +1,6 @@
 //! Runs the steps.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use weft_common::id::{Digest, Step};
 
 use super::cost::StepShape;
 use super::floor::DeviceRates;
-use super::report::{Memory, Spread, StepReport};
+use super::report::{Spread, StepReport};
 use super::rows::{RandomRows, slots};
 use super::{BenchModel, Measured, StepSettings, cuda, resident};
 use crate::agent::{Engine, EngineError, SumHealth};
@@ -134,31 +135,12 @@ pub(super) fn measure<B: Measured>(
         parts(&job.model, &job.device, job.spec, job.weights, settings),
     )?;
     let trainer_seconds = start.elapsed().as_secs_f64();
-    let mut steps = Steps::default();
-    for step in 0..settings.total_steps() {
-        steps.run(&mut trainer, settings, step, job.done)?;
-        let device = trainer.backend().device_memory_bytes();
-        steps.device_memory_bytes = steps.device_memory_bytes.max(device);
-    }
-    // One more step, which does not count: to note its parts takes time.
-    trainer.backend().start_profile();
-    Steps::default().run(
-        &mut trainer,
-        settings,
-        settings.total_steps(),
-        &|_, _, _| (),
-    )?;
-    let seconds_by_class = trainer.backend().end_profile();
-    let host_peak_bytes = resident::peak_bytes();
+    let steps = Steps::of(&mut trainer, settings, job.done)?;
     let kept_layers = trainer.memory_plan().kept_layers();
     shape.recomputed_layers = spec.layers.saturating_sub(kept_layers);
     let (rates, floor_seconds) = device_rates.floor(&shape);
     let info = trainer.info();
-    let counted = steps
-        .seconds
-        .get(settings.warmup as usize..)
-        .unwrap_or_default();
-    let step_seconds = Spread::of(counted);
+    let step_seconds = Spread::of(steps.counted(settings));
     Ok(StepReport {
         model: job.model,
         parameters: info.base_params,
@@ -177,21 +159,14 @@ pub(super) fn measure<B: Measured>(
         uniform_loss: (spec.vocab as f64).ln(),
         grad_norm: steps.grad_norm,
         skipped_steps: steps.skipped,
-        memory: Memory {
-            base_bytes: info.memory.base_bytes,
-            adapter_bytes: info.memory.adapter_bytes,
-            optimizer_bytes: info.memory.optimizer_bytes,
-            accumulator_bytes: info.memory.accumulator_bytes,
-            activation_bytes: info.memory.activation_bytes,
-            total_bytes: info.memory.total_bytes(),
-        },
+        memory: info.memory.into(),
         device_memory_bytes: steps.device_memory_bytes,
-        host_peak_bytes,
+        host_peak_bytes: steps.host_peak_bytes,
         flops: shape.flops(),
         bytes: shape.bytes(),
         rates,
         floor_seconds,
-        seconds_by_class,
+        seconds_by_class: steps.seconds_by_class,
         floor_share: floor_seconds.total / step_seconds.median,
     })
 }
@@ -234,9 +209,36 @@ struct Steps {
     grad_norm: f64,
     skipped: u32,
     device_memory_bytes: Option<u64>,
+    host_peak_bytes: u64,
+    seconds_by_class: BTreeMap<&'static str, f64>,
 }
 
 impl Steps {
+    /// All steps, and one more that does not count, in which the device notes its parts: that takes time.
+    fn of<B: Measured>(
+        trainer: &mut Trainer<B>,
+        settings: &StepSettings,
+        done: StepDone<'_>,
+    ) -> Result<Self, EngineError> {
+        let mut steps = Self::default();
+        for step in 0..settings.total_steps() {
+            steps.run(trainer, settings, step, done)?;
+            let device = trainer.backend().device_memory_bytes();
+            steps.device_memory_bytes = steps.device_memory_bytes.max(device);
+        }
+        trainer.backend().start_profile();
+        Self::default().run(trainer, settings, settings.total_steps(), &|_, _, _| ())?;
+        steps.seconds_by_class = trainer.backend().end_profile();
+        steps.host_peak_bytes = resident::peak_bytes();
+        Ok(steps)
+    }
+
+    /// Seconds of the steps after the warm-up.
+    fn counted(&self, settings: &StepSettings) -> &[f64] {
+        let counted = self.seconds.get(settings.warmup as usize..);
+        counted.unwrap_or_default()
+    }
+
     /// One step, as the agent runs it.
     fn run(
         &mut self,

@@ -5,6 +5,7 @@ use std::path::Path;
 use weft_common::recipe::{GradientCheckpointing, Recipe};
 
 use super::{Cuda, CudaOptions};
+use crate::cuda::kernels::HEAD_DIMS;
 use crate::cuda::library::Environment;
 use crate::cuda::{Compiler, GpuFacts, Inventory, KernelCache};
 use crate::model::Spec;
@@ -47,6 +48,12 @@ fn check(gpu: &GpuFacts, spec: &Spec) -> Result<(), DeviceError> {
             gpu.name
         )));
     }
+    if !HEAD_DIMS.contains(&spec.head_dim) {
+        return Err(DeviceError(format!(
+            "the model's attention heads are {} wide, and there are GPU kernels for {HEAD_DIMS:?}; use --device cpu",
+            spec.head_dim
+        )));
+    }
     let widths = [
         spec.hidden,
         spec.q_dim(),
@@ -60,4 +67,39 @@ fn check(gpu: &GpuFacts, spec: &Spec) -> Result<(), DeviceError> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::Arch;
+    use crate::model::Preset;
+
+    fn refused(arch: &str, spec: &Spec) -> String {
+        let gpu = GpuFacts {
+            ordinal: 0,
+            name: "a GPU".to_owned(),
+            arch: arch.parse::<Arch>().unwrap(),
+            memory_bytes: 1 << 34,
+            multiprocessors: 40,
+        };
+        check(&gpu, spec).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_the_kernels_cannot_do_is_refused_with_another_way() {
+        let spec = Preset::Llama3_8b.spec();
+        assert_eq!(refused("sm_80", &spec), "");
+        assert!(refused("sm_75", &spec).contains("--device cpu"));
+        let heads = Spec {
+            head_dim: 96,
+            ..spec.clone()
+        };
+        assert!(refused("sm_90a", &heads).contains("96 wide"));
+        let odd = Spec {
+            vocab: 32_001,
+            ..spec
+        };
+        assert!(refused("sm_90a", &odd).contains("32001"));
+    }
 }
