@@ -15,7 +15,7 @@ use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache};
 use weft_worker::model::Activation;
 use weft_worker::ops::cuda::{
     Add, CudaKernels, DeviceAttention, DeviceNf4, Gemm, GroupAdapter, GroupMatrix, GroupPart,
-    Halves, Lay, MomentKind, Product,
+    Halves, Lay, Memory, MomentKind, Product,
 };
 use weft_worker::ops::{AttentionGrads, AttentionShape, Norm, Qkv, Rotation, Turn};
 use weft_worker::quant::Nf4Matrix;
@@ -254,9 +254,9 @@ impl Bench {
                 .glu_forward(TOKENS, Activation::Silu, (&gate, &up), &mut h)
                 .unwrap();
         });
-        self.report(&format!("glu_backward {TOKENS}x{FFN}"), 10 * len, |_| {
+        self.report(&format!("glu_backward {TOKENS}x{FFN}"), 12 * len, |_| {
             self.gpu
-                .glu_backward(TOKENS, Activation::Silu, &h, (&mut gate, &mut up))
+                .glu_backward(TOKENS, Activation::Silu, &mut h, (&mut gate, &mut up))
                 .unwrap();
         });
         let rows: Vec<u32> = (0..TOKENS).map(|i| (i * 7919 % VOCAB) as u32).collect();
@@ -289,7 +289,7 @@ impl Bench {
 
     fn gradients(&self) {
         let grads = self.floats(ADAPTER);
-        let mut sums = self.gpu.new_sums(ADAPTER).unwrap();
+        let mut sums = self.gpu.new_sums(Memory::Device, ADAPTER).unwrap();
         self.report("accumulate_fixed 41.9 M", 20 * ADAPTER, |_| {
             self.gpu
                 .accumulate((0, ADAPTER), &grads, &mut sums)
@@ -299,7 +299,7 @@ impl Bench {
         let matrix = ADAPTER / 448 / 256 * 256;
         let len = 448 * matrix;
         let (mut params, mut rounded) = (self.floats(len), self.halves(1, len));
-        let mut sums = self.gpu.new_sums(len).unwrap();
+        let mut sums = self.gpu.new_sums(Memory::Device, len).unwrap();
         self.gpu.accumulate((0, len), &grads, &mut sums).unwrap();
         for (optimizer, kind, bytes) in [
             (Optimizer::AdamW8bit, MomentKind::Blocks, 16 + 8 + 2 + 4),

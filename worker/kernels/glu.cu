@@ -38,21 +38,21 @@ extern "C" __global__ void __launch_bounds__(256) glu_forward(const half_t* gate
     }
 }
 
-// gate becomes dh · up · act'(gate), up becomes dh · act(gate).
+// gate becomes dh · up · act'(gate), up becomes dh · act(gate), dh becomes h = act(gate) · up, as glu_forward makes it.
 //
 // grid   (any, ceil(vectors / 256)); rows are strided over x, a row has `vectors` vectors of 8        block  256
-// in     dh (rows × 8·vectors)
-// out    gate, up in place; none of the three overlap     accumulation  none
-// bound  memory: 6 bytes read, 4 written an element
-extern "C" __global__ void __launch_bounds__(256) glu_backward(const half_t* __restrict__ dh, u32 dh_stride, u32 rows,
-    u32 vectors, u32 act, half_t* __restrict__ gate, u32 gate_stride, half_t* __restrict__ up, u32 up_stride) {
+// out    dh, gate, up (rows × 8·vectors) in place; none of the three overlap     accumulation  none
+// bound  memory: 6 bytes read, 6 written an element
+extern "C" __global__ void __launch_bounds__(256) glu_backward(half_t* __restrict__ dh, u32 dh_stride, u32 rows, u32 vectors,
+    u32 act, half_t* __restrict__ gate, u32 gate_stride, half_t* __restrict__ up, u32 up_stride) {
     const u32 vector = blockIdx.y * 256 + threadIdx.x;
     if (vector >= vectors) return;
     for (u32 row = blockIdx.x; row < rows; row += gridDim.x) {
         half_t* gate_at = gate + (u64)row * gate_stride + vector * 8;
         half_t* up_at = up + (u64)row * up_stride + vector * 8;
         float d[8], g[8], u[8];
-        unpack8(load8(dh + (u64)row * dh_stride + vector * 8), d);
+        half_t* dh_at = dh + (u64)row * dh_stride + vector * 8;
+        unpack8(load8(dh_at), d);
         unpack8(load8(gate_at), g);
         unpack8(load8(up_at), u);
 #pragma unroll
@@ -60,8 +60,11 @@ extern "C" __global__ void __launch_bounds__(256) glu_backward(const half_t* __r
             float value, slope;
             activate(act, g[j], value, slope);
             g[j] = d[j] * u[j] * slope;
+            const float h = u[j] * value;
             u[j] = d[j] * value;
+            d[j] = h;
         }
+        store8(dh_at, pack8(d));
         store8(gate_at, pack8(g));
         store8(up_at, pack8(u));
     }

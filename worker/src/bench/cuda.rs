@@ -2,19 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use half::bf16;
+use half::slice::HalfFloatSliceExt as _;
 
 use super::rates::Measured;
 use super::run::{self, BenchError, Job};
 use super::{StepReport, StepSettings};
+use crate::counter::Counter;
 use crate::cuda::{GpuError, GpuFacts};
 use crate::ops::cuda::{Add, Cuda, Lay, OpClass, Product};
+use crate::quant::{Nf4Matrix, nf4};
 
 /// Bytes that are copied: more than caches hold.
 const COPY_BYTES: usize = 1 << 30;
 
-/// Repetitions of what is timed, after as many that warm up.
+/// Work is repeated so long until the GPU is as warm as a step makes it, and then so long to time it: at full load a GPU
+/// lowers its clock after some tens of milliseconds.
+const SUSTAINED: Duration = Duration::from_millis(150);
+
+/// Repetitions between two looks at the clock.
 const REPEATS: u32 = 10;
+
+/// Numbers that operands are filled with, again and again. What a product costs in power, and so in time, depends on them.
+const PERIOD: usize = 15_625 * nf4::BLOCK;
 
 /// Measures `job` on a GPU, whose compiled kernels are kept in a folder.
 pub(super) fn measure(
@@ -55,11 +67,8 @@ impl Measured for Cuda {
 
 fn product_seconds(cuda: &Cuda, [m, n, k]: [usize; 3]) -> Result<f64, GpuError> {
     let kernels = cuda.kernels();
-    let numbers: Vec<half::bf16> = (0..m.max(n) * k)
-        .map(|i| half::bf16::from_f32(((i * 7919) % 1013) as f32 / 506.5 - 1.0))
-        .collect();
-    let a = kernels.upload_halves(m, k, &numbers[..m * k])?;
-    let b = kernels.upload_halves(n, k, &numbers[..n * k])?;
+    let a = kernels.upload_halves(m, k, &filled(m * k, &activations()))?;
+    let b = kernels.upload_halves(n, k, &filled(n * k, &weights()))?;
     let mut c = kernels.halves(1, &[(m * n).next_multiple_of(8)], 0)?;
     let product = Product::new([m, n, k], Lay::plain(k), Lay::transposed(k), n);
     timed(cuda, || {
@@ -83,16 +92,41 @@ fn copy_seconds(cuda: &Cuda) -> Result<f64, GpuError> {
     })
 }
 
-/// Mean seconds of work that is asked for back to back.
+/// Numbers as a norm's output has them: normally distributed.
+fn activations() -> Vec<f32> {
+    let random = Counter::new(1, "activations");
+    (0..PERIOD as u64)
+        .map(|i| random.normal(i) as f32)
+        .collect()
+}
+
+/// Numbers as a dequantized matrix has them: few ones, times the scale of their block.
+fn weights() -> Vec<f32> {
+    let matrix = Nf4Matrix::quantize(1, PERIOD, &activations());
+    let mut numbers = vec![0.0; PERIOD];
+    matrix.dequantize_rows_into(0..1, &mut numbers);
+    numbers
+}
+
+fn filled(len: usize, numbers: &[f32]) -> Vec<bf16> {
+    let mut period = vec![bf16::ZERO; PERIOD];
+    period.convert_from_f32_slice(numbers);
+    period.into_iter().cycle().take(len).collect()
+}
+
+/// Mean seconds of work that is asked for back to back, at the clock that the GPU holds under it.
 fn timed(cuda: &Cuda, mut work: impl FnMut() -> Result<(), GpuError>) -> Result<f64, GpuError> {
-    for _ in 0..REPEATS {
-        work()?;
-    }
-    cuda.wait()?;
-    let start = Instant::now();
-    for _ in 0..REPEATS {
-        work()?;
-    }
-    cuda.wait()?;
-    Ok(start.elapsed().as_secs_f64() / f64::from(REPEATS))
+    let mut repeat = || {
+        let (start, mut times) = (Instant::now(), 0);
+        while start.elapsed() < SUSTAINED {
+            for _ in 0..REPEATS {
+                work()?;
+            }
+            times += REPEATS;
+            cuda.wait()?;
+        }
+        Ok(start.elapsed().as_secs_f64() / f64::from(times))
+    };
+    repeat()?;
+    repeat()
 }

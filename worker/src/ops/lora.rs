@@ -52,27 +52,57 @@ pub(super) fn forward(
 pub(super) fn backward(
     ops: &Cpu,
     tokens: usize,
+    dy_to: &Vec<f32>,
+    linear: &AdaptedLinear<'_, Cpu>,
+    scratch: &mut LoraScratch<Vec<f32>>,
+    mut dx_ti: Out<'_, Vec<f32>>,
+) {
+    ops.multiply_backward(tokens, dy_to, linear.weight, dx_ti.reborrow());
+    let Some(lora) = linear.lora else { return };
+    let inputs = linear.shape.1;
+    let LoraPair { a, rank, .. } = lora.pair;
+    project_output(ops, tokens, dy_to, linear, &mut scratch.dyb_tr);
+    let a_ri = Mat::new(lora.values).at(a);
+    let dx_ti = Out {
+        write: Write::Add,
+        ..dx_ti
+    };
+    let dyb_tr = Mat::new(&scratch.dyb_tr);
+    ops.gemm([tokens, inputs, rank], 1.0, dyb_tr, a_ri, dx_ti);
+}
+
+/// `s · dy · B`.
+fn project_output(
+    ops: &Cpu,
+    tokens: usize,
+    dy_to: &Vec<f32>,
+    linear: &AdaptedLinear<'_, Cpu>,
+    dyb_tr: &mut Vec<f32>,
+) {
+    let Some(lora) = linear.lora else { return };
+    let LoraPair { b, rank, .. } = lora.pair;
+    ops.gemm(
+        [tokens, rank, linear.shape.0],
+        lora.scale,
+        Mat::new(dy_to),
+        Mat::new(lora.values).at(b),
+        Out::set(dyb_tr),
+    );
+}
+
+pub(super) fn gradients(
+    ops: &Cpu,
+    tokens: usize,
     (x_ti, dy_to): (&Vec<f32>, &Vec<f32>),
     linear: &AdaptedLinear<'_, Cpu>,
     scratch: &mut LoraScratch<Vec<f32>>,
-    mut dx_ti: Option<Out<'_, Vec<f32>>>,
     grads: &mut Vec<f32>,
 ) {
-    if let Some(dx_ti) = &mut dx_ti {
-        ops.multiply_backward(tokens, dy_to, linear.weight, dx_ti.reborrow());
-    }
     let Some(lora) = linear.lora else { return };
     let (outputs, inputs) = linear.shape;
     let LoraPair { a, b, rank } = lora.pair;
     let LoraScratch { xa_tr, dyb_tr } = scratch;
-    let b_or = Mat::new(lora.values).at(b);
-    ops.gemm(
-        [tokens, rank, outputs],
-        lora.scale,
-        Mat::new(dy_to),
-        b_or,
-        Out::set(dyb_tr),
-    );
+    project_output(ops, tokens, dy_to, linear, dyb_tr);
     let a_ir = Mat::transpose(lora.values).at(a);
     ops.gemm(
         [tokens, rank, inputs],
@@ -97,12 +127,4 @@ pub(super) fn backward(
         Mat::new(xa_tr),
         db_or,
     );
-    if let Some(dx_ti) = dx_ti {
-        let a_ri = Mat::new(lora.values).at(a);
-        let dx_ti = Out {
-            write: Write::Add,
-            ..dx_ti
-        };
-        ops.gemm([tokens, inputs, rank], 1.0, Mat::new(dyb_tr), a_ri, dx_ti);
-    }
 }

@@ -21,8 +21,8 @@ mod types;
 pub use cpu::Cpu;
 pub use lora::LoraScratch;
 pub use types::{
-    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, LoraBranch, Mat,
-    Norm, Out, Qkv, Rotation, Turn, Write,
+    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, Input, LoraBranch,
+    Mat, Norm, Out, Qkv, Rotation, Turn, Write,
 };
 
 use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
@@ -61,14 +61,26 @@ pub trait Ops: Send + Sync + Sized {
     /// Device memory that matrices made by [`Self::alloc_joined`] take together.
     fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64;
 
+    /// Bytes of a matrix that others may lie in while it is not used; 0 where a backend has no such thing.
+    fn lendable_bytes(&self, rows: usize, width: usize) -> u64;
+
+    /// As [`Self::alloc_joined`], in the memory of `lender` from byte `offset` on, as far as [`Self::lendable_bytes`] go.
+    /// Whoever writes one of these matrices and the lender makes the other's contents unspecified.
+    fn alloc_within<const N: usize>(
+        &self,
+        lender: (&Self::Buf, u64),
+        rows: usize,
+        widths: [usize; N],
+    ) -> [Self::Buf; N];
+
     /// Device memory that a pass over `tokens` tokens takes beside the buffers that are asked for, at adapter rank `rank`.
     fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64;
 
     /// Room for `len` numbers; contents unspecified.
     fn alloc_floats(&self, len: usize) -> Self::Floats;
 
-    /// Room for the intermediates of adapters of rank `rank`.
-    fn alloc_scratch(&self, tokens: usize, rank: usize) -> Self::Scratch;
+    /// Room for what ops need of [`Self::scratch_bytes`], at adapter rank `rank`.
+    fn alloc_scratch(&self, spec: &Spec, tokens: usize, rank: usize) -> Self::Scratch;
 
     /// Room for a matrix in host memory.
     fn alloc_store(&self, rows: usize, width: usize) -> Self::Store;
@@ -154,15 +166,24 @@ pub trait Ops: Send + Sync + Sized {
         residual_to: Option<&Self::Buf>,
     );
 
-    /// Gradient of [`Self::adapted_forward`] without its residual: `dx_ti =`, summed over the linears, where wanted, and
-    /// A's and B's gradients, `=`, into `grads` at their offsets less `grad_base`.
+    /// Gradient of [`Self::adapted_forward`] for its input: `dx_ti =`, summed over the linears, where wanted.
     fn adapted_backward(
         &self,
         tokens: usize,
-        x_and_dy: (&Self::Buf, &[&Self::Buf]),
+        dy_to: &[&Self::Buf],
         linears: &[AdaptedLinear<'_, Self>],
         scratch: &mut Self::Scratch,
         dx_ti: Option<&mut Self::Buf>,
+    );
+
+    /// Gradient of [`Self::adapted_forward`] for A and B: `=`, into `grads` at their offsets less `grad_base`. Comes after
+    /// [`Self::adapted_backward`] with the same `dy_to`, which no op used in between; backends keep things beside it.
+    fn adapter_gradients(
+        &self,
+        tokens: usize,
+        x_and_dy: (Input<'_, Self::Buf>, &[&Self::Buf]),
+        linears: &[AdaptedLinear<'_, Self>],
+        scratch: &mut Self::Scratch,
         grads: &mut Self::Floats,
     );
 
@@ -203,12 +224,13 @@ pub trait Ops: Send + Sync + Sized {
         h: &mut Self::Buf,
     );
 
-    /// Gradient of the gated unit, in place: `gate` becomes its own gradient, `up` its own.
+    /// Gradient of the gated unit, in place: `gate` becomes its own gradient, `up` its own, and `dh` becomes h, as
+    /// [`Self::glu_forward`] makes it.
     fn glu_backward(
         &self,
         shape: (usize, usize),
         act: Activation,
-        dh: &Self::Buf,
+        dh: &mut Self::Buf,
         gate_up: (&mut Self::Buf, &mut Self::Buf),
     );
 

@@ -40,6 +40,24 @@ impl<B> Clone for LoraBranch<'_, B> {
 
 impl<B> Copy for LoraBranch<'_, B> {}
 
+/// The input of linears in their backward.
+#[derive(Debug)]
+pub enum Input<'a, B> {
+    /// The buffer that the forward read, which nobody wrote since.
+    Kept(&'a B),
+    /// The same numbers, computed again.
+    Again(&'a B),
+}
+
+impl<'a, B> Input<'a, B> {
+    /// The numbers.
+    pub fn buf(&self) -> &'a B {
+        match self {
+            Self::Kept(buf) | Self::Again(buf) => buf,
+        }
+    }
+}
+
 /// Whether an output replaces or adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {

@@ -1,7 +1,8 @@
 //! Last norm, head and cross-entropy, over supervised rows only.
 
 use super::PackedBatch;
-use crate::model::Model;
+use crate::model::layer::{Lent, Workspace};
+use crate::model::{Model, Spec};
 use crate::ops::{Norm, Ops};
 
 /// What one micro-batch adds to its step's loss.
@@ -13,40 +14,45 @@ pub struct SlotLoss {
     pub supervised: u64,
 }
 
-/// Buffers for the supervised rows of a batch.
+/// The supervised rows of a batch and their gradient. They lie where the gated unit's output does, which is idle between
+/// forward and backward.
 pub(super) struct LossBuffers<O: Ops> {
     x: O::Buf,
-    xn: O::Buf,
-    rstd: O::Floats,
-    dxn: O::Buf,
     dx: O::Buf,
 }
 
 impl<O: Ops> LossBuffers<O> {
-    pub(super) fn new(ops: &O, hidden: usize, rows: usize) -> Self {
-        let buffer = || ops.alloc(rows, hidden);
-        Self {
-            x: buffer(),
-            xn: buffer(),
-            rstd: ops.alloc_floats(rows),
-            dxn: buffer(),
-            dx: buffer(),
-        }
+    /// For up to `rows` rows, beside the buffers of the layers.
+    pub(super) fn new(ops: &O, spec: &Spec, rows: usize, work: &Workspace<O>) -> Self {
+        let mut lent = Lent::of(ops, rows, spec.ffn);
+        let [x] = lent.alloc(ops, &work.h, [spec.hidden]);
+        let [dx] = lent.alloc(ops, &work.h, [spec.hidden]);
+        Self { x, dx }
     }
 
-    /// Bytes of the buffers for `rows` rows.
-    pub(super) fn bytes(ops: &O, hidden: usize, rows: usize) -> u64 {
-        4 * ops.matrix_bytes(rows, &[hidden]) + (rows * size_of::<f32>()) as u64
+    /// Bytes of their own that the buffers for `rows` rows take.
+    pub(super) fn bytes(ops: &O, spec: &Spec, rows: usize) -> u64 {
+        let mut lent = Lent::of(ops, rows, spec.ffn);
+        lent.bytes_of(ops, &[spec.hidden]) + lent.bytes_of(ops, &[spec.hidden])
     }
 
     /// Loss of the residual stream `x_td`; its gradient times `scale` goes to `dx_td`, `=`.
+    ///
+    /// # Panics
+    /// If `work` was made for a forward alone.
     pub(super) fn forward_backward(
         &mut self,
         model: &Model<O>,
         batch: &PackedBatch,
         scale: f32,
+        work: &mut Workspace<O>,
         (x_td, dx_td): (&O::Buf, &mut O::Buf),
     ) -> O::Loss {
+        let Workspace {
+            xn, rstd, grads, ..
+        } = work;
+        let grads = grads.as_mut();
+        let dxn = &mut grads.expect("the workspace was made for training").dxn;
         let (ops, width) = (model.ops(), model.spec().hidden);
         let (rows, targets) = (
             ops.upload_ids(batch.rows(), batch.len()),
@@ -60,10 +66,10 @@ impl<O: Ops> LossBuffers<O> {
             tokens: count,
             width,
         };
-        ops.rms_norm_forward(norm, &self.x, &mut self.xn, &mut self.rstd);
-        let loss = ops.cross_entropy(&targets, model.head(), scale, &self.xn, &mut self.dxn);
+        ops.rms_norm_forward(norm, &self.x, xn, rstd);
+        let loss = ops.cross_entropy(&targets, model.head(), scale, xn, dxn);
         ops.zero((count, width), &mut self.dx);
-        ops.rms_norm_backward(norm, (&self.x, &self.rstd), &self.dxn, &mut self.dx);
+        ops.rms_norm_backward(norm, (&self.x, rstd), dxn, &mut self.dx);
         ops.scatter_rows(&rows, (batch.len(), width), &self.dx, dx_td);
         loss
     }

@@ -118,9 +118,10 @@ impl<O: Ops> Pass<O> {
         };
         run.forward(batch, room, sink)?;
         let last = room.residuals.last();
+        let ends = (last, &mut room.dx);
         let loss = room
             .loss
-            .forward_backward(model, batch, scale, (last, &mut room.dx));
+            .forward_backward(model, batch, scale, &mut room.work, ends);
         run.backward(room, sink)?;
         let loss_sum = model.ops().loss(loss);
         model.ops().health()?;
@@ -146,14 +147,15 @@ impl<O: Ops> Pass<O> {
 impl<O: Ops> Room<O> {
     fn new(model: &Model<O>, layout: &AdapterLayout, plan: MemoryPlan, tokens: usize) -> Self {
         let (ops, spec) = (model.ops(), model.spec());
+        let work = Workspace::for_training(ops, spec, tokens, layout.max_rank());
         Self {
             capacity: tokens,
             residuals: Residuals::new(ops, spec, tokens, plan.offloads()),
             kept: (0..plan.kept_layers())
                 .map(|_| Activations::new(ops, spec, tokens))
                 .collect(),
-            work: Workspace::for_training(ops, spec, tokens, layout.max_rank()),
-            loss: LossBuffers::new(ops, spec.hidden, tokens),
+            loss: LossBuffers::new(ops, spec, tokens, &work),
+            work,
             dx: ops.alloc(tokens, spec.hidden),
             lora_grads: ops.alloc_floats(layout.max_layer_len()),
         }
@@ -255,7 +257,7 @@ pub(super) fn bytes<O: Ops>(ops: &O, spec: &Spec, plan: MemoryPlan, shape: PassS
     Residuals::bytes(ops, spec, tokens, plan.offloads())
         + kept
         + Workspace::bytes(ops, spec, tokens)
-        + LossBuffers::bytes(ops, spec.hidden, tokens)
+        + LossBuffers::bytes(ops, spec, tokens)
         + ops.matrix_bytes(tokens, &[spec.hidden])
         + ops.scratch_bytes(spec, tokens, rank)
 }

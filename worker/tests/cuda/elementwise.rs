@@ -73,15 +73,21 @@ fn gated_units_agree_with_the_cpu() {
             let mut expected = vec![0.0; len];
             cpu.glu_forward((tokens, width), act, (&gate, &up), &mut expected);
             let (mut dgate, mut dup) = (gate.clone(), up.clone());
-            cpu.glu_backward((tokens, width), act, &dh, (&mut dgate, &mut dup));
+            let mut dh_to_h = dh.clone();
+            cpu.glu_backward((tokens, width), act, &mut dh_to_h, (&mut dgate, &mut dup));
 
-            let [mut gate, mut up, dh] =
+            let [mut gate, mut up, mut dh] =
                 [&gate, &up, &dh].map(|values| halves(gpu, tokens, values));
             let mut h = poisoned(gpu, tokens, width);
             gpu.glu_forward(tokens, act, (&gate, &up), &mut h).unwrap();
             assert_close(&read(gpu, &h), &expected, &format!("{act:?}"));
-            gpu.glu_backward(tokens, act, &dh, (&mut gate, &mut up))
+            gpu.glu_backward(tokens, act, &mut dh, (&mut gate, &mut up))
                 .unwrap();
+            assert_eq!(
+                read(gpu, &dh),
+                read(gpu, &h),
+                "h as the forward makes it, {act:?}"
+            );
             assert_close(
                 &read(gpu, &gate),
                 &dgate,

@@ -2,7 +2,7 @@
 
 use half::bf16;
 use weft_common::sum_digest::{Flags, SumDigest};
-use weft_worker::ops::cuda::Halves;
+use weft_worker::ops::cuda::{Halves, Memory};
 use weft_worker::train::fixed_point;
 
 use crate::support::{floats, gpu, halves, packed, poisoned, random, read, read_plain};
@@ -104,7 +104,7 @@ fn matrices_side_by_side_know_their_neighbours_and_their_tail() {
 fn integer_sums_and_their_digest_are_the_cpus() {
     let Some(gpu) = gpu() else { return };
     let len = 100_004;
-    let mut sums = gpu.new_sums(2 * len).unwrap();
+    let mut sums = gpu.new_sums(Memory::Device, 2 * len).unwrap();
     let (mut expected, mut digest) = (vec![0_i64; 2 * len], SumDigest::default());
     for slot in 0..3_u64 {
         for offset in [0, len] {
@@ -145,8 +145,8 @@ fn sick_gradients(len: usize, seed: u64) -> (Vec<f32>, Vec<i64>, Flags) {
 fn absorbed_sums_equal_added_ones_and_leave_nothing() {
     let Some(gpu) = gpu() else { return };
     let len = 70_004;
-    let mut main = gpu.new_sums(len).unwrap();
-    let mut staging = gpu.new_sums(len).unwrap();
+    let mut main = gpu.new_sums(Memory::Host, len).unwrap();
+    let mut staging = gpu.new_sums(Memory::Device, len).unwrap();
     let (mut expected, mut flags) = (vec![0_i64; len], Flags::default());
     for slot in 0..3 {
         let (grads, fixed, own) = sick_gradients(len, slot);
@@ -176,8 +176,8 @@ fn absorbed_sums_equal_added_ones_and_leave_nothing() {
 fn a_slot_that_has_not_ended_goes_along_when_its_sums_are_absorbed() {
     let Some(gpu) = gpu() else { return };
     let len = 1000;
-    let mut main = gpu.new_sums(len).unwrap();
-    let mut staging = gpu.new_sums(len).unwrap();
+    let mut main = gpu.new_sums(Memory::Device, len).unwrap();
+    let mut staging = gpu.new_sums(Memory::Device, len).unwrap();
     let (grads, fixed, flags) = sick_gradients(len, 1);
     gpu.accumulate((0, len), &floats(gpu, &grads), &mut staging)
         .unwrap();
@@ -192,7 +192,7 @@ fn a_slot_that_has_not_ended_goes_along_when_its_sums_are_absorbed() {
 fn parts_of_the_sums_go_to_the_host_and_back() {
     let Some(gpu) = gpu() else { return };
     let len = 1000;
-    let mut sums = gpu.new_sums(len).unwrap();
+    let mut sums = gpu.new_sums(Memory::Host, len).unwrap();
     let (grads, mut fixed, flags) = sick_gradients(len, 1);
     gpu.accumulate((0, len), &floats(gpu, &grads), &mut sums)
         .unwrap();

@@ -153,7 +153,7 @@ impl Case {
             ordinal: 0,
             head_dim: self.spec.head_dim,
             rank: self.rank,
-            host_tables: true,
+            lean: true,
             memory_limit: None,
         })
     }

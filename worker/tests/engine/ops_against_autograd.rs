@@ -6,8 +6,8 @@ use weft_worker::model::{
     Activation, DenseMatrix, DenseValues, FrozenLinear, RopeScaling, RopeSpec,
 };
 use weft_worker::ops::{
-    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, Cpu, LoraBranch, LoraScratch,
-    Norm, Ops, Qkv, Rotation, Turn,
+    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, Cpu, Input, LoraBranch,
+    LoraScratch, Norm, Ops, Qkv, Rotation, Turn,
 };
 
 use crate::models::numbers;
@@ -122,7 +122,9 @@ fn gated_units_equal_autograd() {
         let mut h = poison(len);
         Cpu::new().glu_forward((1, len), act, (&gate, &up), &mut h);
         let (mut dgate, mut dup) = (gate.clone(), up.clone());
-        Cpu::new().glu_backward((1, len), act, &dh, (&mut dgate, &mut dup));
+        let mut dh_to_h = dh.clone();
+        Cpu::new().glu_backward((1, len), act, &mut dh_to_h, (&mut dgate, &mut dup));
+        assert_eq!(dh_to_h, h, "h as the forward makes it");
 
         let (gate, up) = (
             variable(&gate, 1, len).unwrap(),
@@ -291,7 +293,9 @@ fn check_adapted_linear([tokens, outputs, inputs]: [usize; 3]) {
     let (mut dx, mut dx_twice) = (poison(tokens * inputs), poison(tokens * inputs));
     let mut grads = poison(rank * (inputs + outputs));
     let mut backward = |dy: &[&Vec<f32>], linears: &[AdaptedLinear<'_, Cpu>], dx| {
-        ops.adapted_backward(tokens, (&x, dy), linears, &mut scratch, dx, &mut grads);
+        ops.adapted_backward(tokens, dy, linears, &mut scratch, dx);
+        let x_and_dy = (Input::Again(&x), dy);
+        ops.adapter_gradients(tokens, x_and_dy, linears, &mut scratch, &mut grads);
     };
     backward(&[&dy, &dy], &[linear(), linear()], Some(&mut dx_twice));
     backward(&[&dy], &[linear()], None);

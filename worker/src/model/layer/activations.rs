@@ -1,6 +1,7 @@
 //! Buffers of a layer: what is kept for the backward, and what is reused by every layer.
 
 use super::super::Spec;
+use super::Lent;
 use crate::ops::Ops;
 
 /// What the backward of one layer needs of its forward, beside the layer's input.
@@ -58,7 +59,7 @@ pub struct Workspace<O: Ops> {
     pub xn: O::Buf,
     /// Reciprocal root mean squares.
     pub rstd: O::Floats,
-    /// Output of the gated unit.
+    /// Output of the gated unit, and its gradient.
     pub h: O::Buf,
     /// The adapter's low-rank intermediates.
     pub lora: O::Scratch,
@@ -66,12 +67,10 @@ pub struct Workspace<O: Ops> {
     pub grads: Option<GradWorkspace<O>>,
 }
 
-/// Gradients of a layer's intermediates.
+/// Gradients of a layer's intermediates. Those of the attention lie where the gated unit's output does.
 pub struct GradWorkspace<O: Ops> {
     /// Of a norm's output.
     pub dxn: O::Buf,
-    /// Of the gated unit's output.
-    pub dh: O::Buf,
     /// Of the attention's output.
     pub dattn: O::Buf,
     /// Of the queries.
@@ -85,11 +84,11 @@ pub struct GradWorkspace<O: Ops> {
 impl<O: Ops> Workspace<O> {
     /// Bytes of the buffers for forward and backward of `tokens` tokens.
     pub fn bytes(ops: &O, spec: &Spec, tokens: usize) -> u64 {
-        let forward =
-            ops.matrix_bytes(tokens, &[spec.hidden]) + ops.matrix_bytes(tokens, &[spec.ffn]);
-        let attention = ops.matrix_bytes(tokens, &[spec.q_dim()])
-            + ops.matrix_bytes(tokens, &[spec.q_dim(), spec.kv_dim(), spec.kv_dim()]);
-        2 * forward + attention + floats_bytes(tokens)
+        let norms = 2 * ops.matrix_bytes(tokens, &[spec.hidden]);
+        let mut lent = Lent::of(ops, tokens, spec.ffn);
+        let attention = lent.bytes_of(ops, &[spec.q_dim()])
+            + lent.bytes_of(ops, &[spec.q_dim(), spec.kv_dim(), spec.kv_dim()]);
+        norms + ops.matrix_bytes(tokens, &[spec.ffn]) + attention + floats_bytes(tokens)
     }
 
     /// Buffers for a forward alone, at adapter rank `rank`.
@@ -98,26 +97,25 @@ impl<O: Ops> Workspace<O> {
             xn: ops.alloc(tokens, spec.hidden),
             rstd: ops.alloc_floats(tokens),
             h: ops.alloc(tokens, spec.ffn),
-            lora: ops.alloc_scratch(tokens, rank),
+            lora: ops.alloc_scratch(spec, tokens, rank),
             grads: None,
         }
     }
 
     /// Buffers for forward and backward, at adapter rank `rank`.
     pub fn for_training(ops: &O, spec: &Spec, tokens: usize, rank: usize) -> Self {
-        let [dq, dk, dv] = ops.alloc_joined(tokens, [spec.q_dim(), spec.kv_dim(), spec.kv_dim()]);
-        let grads = GradWorkspace {
+        let mut work = Self::for_forward(ops, spec, tokens, rank);
+        let mut lent = Lent::of(ops, tokens, spec.ffn);
+        let [dattn] = lent.alloc(ops, &work.h, [spec.q_dim()]);
+        let [dq, dk, dv] = lent.alloc(ops, &work.h, [spec.q_dim(), spec.kv_dim(), spec.kv_dim()]);
+        work.grads = Some(GradWorkspace {
             dxn: ops.alloc(tokens, spec.hidden),
-            dh: ops.alloc(tokens, spec.ffn),
-            dattn: ops.alloc(tokens, spec.q_dim()),
+            dattn,
             dq,
             dk,
             dv,
-        };
-        Self {
-            grads: Some(grads),
-            ..Self::for_forward(ops, spec, tokens, rank)
-        }
+        });
+        work
     }
 }
 

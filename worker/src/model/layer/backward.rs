@@ -3,7 +3,7 @@
 use super::activations::GradWorkspace;
 use super::{Activations, Layer, Workspace};
 use crate::model::Projection;
-use crate::ops::{AttentionGrads, AttentionSaved, Ops, Qkv, Turn};
+use crate::ops::{AttentionGrads, AttentionSaved, Input, Ops, Qkv, Turn};
 
 /// How far down a gradient is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,29 +47,26 @@ impl<O: Ops> Layer<'_, O> {
             lora,
             grads,
         } = work;
-        let GradWorkspace { dxn, dh, .. } =
+        let GradWorkspace { dxn, .. } =
             grads.as_mut().expect("the workspace was made for training");
         let Activations {
             x_mid, gate, up, ..
         } = kept;
         let (shape, act) = ((tokens, self.spec.ffn), self.spec.activation);
 
-        ops.glu_forward(shape, act, (gate, up), h);
         let down = [self.linear(Projection::Down)];
-        ops.adapted_backward(tokens, (h, &[dx]), &down, lora, Some(dh), lora_grads);
-        ops.glu_backward(shape, act, dh, (gate, up));
+        ops.adapted_backward(tokens, &[&*dx], &down, lora, Some(h));
+        ops.glu_backward(shape, act, h, (gate, up));
+        let h_and_dy = (Input::Again(&*h), &[&*dx][..]);
+        ops.adapter_gradients(tokens, h_and_dy, &down, lora, lora_grads);
 
         let norm = self.norm(&self.weights.mlp_norm);
         ops.rms_norm_forward(norm, x_mid, xn, rstd);
         let linears = [Projection::Gate, Projection::Up].map(|p| self.linear(p));
-        ops.adapted_backward(
-            tokens,
-            (xn, &[gate, up]),
-            &linears,
-            lora,
-            Some(dxn),
-            lora_grads,
-        );
+        let dy = &[&*gate, &*up];
+        ops.adapted_backward(tokens, dy, &linears, lora, Some(dxn));
+        let x_and_dy = (Input::Again(&*xn), &dy[..]);
+        ops.adapter_gradients(tokens, x_and_dy, &linears, lora, lora_grads);
         ops.rms_norm_backward(norm, (x_mid, rstd), dxn, dx);
     }
 
@@ -102,7 +99,9 @@ impl<O: Ops> Layer<'_, O> {
         } = kept;
 
         let o = [self.linear(Projection::O)];
-        ops.adapted_backward(tokens, (attn, &[dx]), &o, lora, Some(dattn), lora_grads);
+        ops.adapted_backward(tokens, &[&*dx], &o, lora, Some(dattn));
+        let attn_and_dy = (Input::Kept(&*attn), &[&*dx][..]);
+        ops.adapter_gradients(tokens, attn_and_dy, &o, lora, lora_grads);
         let saved = AttentionSaved {
             qkv: Qkv { q, k, v },
             out: attn,
@@ -123,14 +122,10 @@ impl<O: Ops> Layer<'_, O> {
         ops.rms_norm_forward(norm, x_in, xn, rstd);
         let linears = [Projection::Q, Projection::K, Projection::V].map(|p| self.linear(p));
         let wanted = (below == Below::Wanted).then_some(&mut *dxn);
-        ops.adapted_backward(
-            tokens,
-            (xn, &[dq, dk, dv]),
-            &linears,
-            lora,
-            wanted,
-            lora_grads,
-        );
+        let dy = &[&*dq, &*dk, &*dv];
+        ops.adapted_backward(tokens, dy, &linears, lora, wanted);
+        let x_and_dy = (Input::Again(&*xn), &dy[..]);
+        ops.adapter_gradients(tokens, x_and_dy, &linears, lora, lora_grads);
         if below == Below::Wanted {
             ops.rms_norm_backward(norm, (x_in, rstd), dxn, dx);
         }

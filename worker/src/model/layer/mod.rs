@@ -12,9 +12,11 @@
 mod activations;
 mod backward;
 mod forward;
+mod lent;
 
 pub use activations::{Activations, GradWorkspace, Workspace};
 pub use backward::Below;
+pub use lent::Lent;
 
 use super::{DeviceLayer, Projection, Spec};
 use crate::lora::Adapter;

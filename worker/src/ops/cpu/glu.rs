@@ -18,7 +18,7 @@ pub(super) fn forward(act: Activation, (gate, up): (&[f32], &[f32]), h: &mut [f3
     }
 }
 
-pub(super) fn backward(act: Activation, dh: &[f32], gate_up: (&mut [f32], &mut [f32])) {
+pub(super) fn backward(act: Activation, dh: &mut [f32], gate_up: (&mut [f32], &mut [f32])) {
     match act {
         Activation::Silu => backward_with(silu, dh, gate_up),
         Activation::GeluTanh => backward_with(gelu_tanh, dh, gate_up),
@@ -38,16 +38,16 @@ fn forward_with(act: impl Fn(f32) -> f32 + Sync, gate: &[f32], up: &[f32], h: &m
 
 fn backward_with(
     act: impl Fn(f32) -> (f32, f32) + Sync,
-    dh: &[f32],
+    dh: &mut [f32],
     (gate, up): (&mut [f32], &mut [f32]),
 ) {
     (gate.par_chunks_mut(ELEMENTS))
         .zip(up.par_chunks_mut(ELEMENTS))
-        .zip(dh.par_chunks(ELEMENTS))
+        .zip(dh.par_chunks_mut(ELEMENTS))
         .for_each(|((gate, up), dh)| {
             for ((gate, up), dh) in gate.iter_mut().zip(up).zip(dh) {
                 let (value, slope) = act(*gate);
-                (*gate, *up) = (dh * *up * slope, dh * value);
+                (*gate, *up, *dh) = (*dh * *up * slope, *dh * value, value * *up);
             }
         });
 }

@@ -17,8 +17,8 @@ mod rope;
 mod scratch;
 
 use super::{
-    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, LoraScratch, Mat,
-    Norm, Ops, Out, Qkv, Rotation, Write, lora,
+    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, Input, LoraScratch,
+    Mat, Norm, Ops, Out, Qkv, Rotation, Write, lora,
 };
 use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
 
@@ -131,6 +131,19 @@ impl Ops for Cpu {
         (rows * widths.iter().sum::<usize>() * size_of::<f32>()) as u64
     }
 
+    fn lendable_bytes(&self, _rows: usize, _width: usize) -> u64 {
+        0
+    }
+
+    fn alloc_within<const N: usize>(
+        &self,
+        _lender: (&Vec<f32>, u64),
+        rows: usize,
+        widths: [usize; N],
+    ) -> [Vec<f32>; N] {
+        self.alloc_joined(rows, widths)
+    }
+
     fn scratch_bytes(&self, _spec: &Spec, tokens: usize, rank: usize) -> u64 {
         (2 * tokens * rank * size_of::<f32>()) as u64
     }
@@ -139,7 +152,7 @@ impl Ops for Cpu {
         vec![0.0; len]
     }
 
-    fn alloc_scratch(&self, tokens: usize, rank: usize) -> LoraScratch<Vec<f32>> {
+    fn alloc_scratch(&self, _spec: &Spec, tokens: usize, rank: usize) -> LoraScratch<Vec<f32>> {
         LoraScratch {
             xa_tr: vec![0.0; tokens * rank],
             dyb_tr: vec![0.0; tokens * rank],
@@ -262,17 +275,29 @@ impl Ops for Cpu {
     fn adapted_backward(
         &self,
         tokens: usize,
-        (x_ti, dy_to): (&Vec<f32>, &[&Vec<f32>]),
+        dy_to: &[&Vec<f32>],
         linears: &[AdaptedLinear<'_, Self>],
         scratch: &mut LoraScratch<Vec<f32>>,
-        mut dx_ti: Option<&mut Vec<f32>>,
-        grads: &mut Vec<f32>,
+        dx_ti: Option<&mut Vec<f32>>,
     ) {
+        let Some(dx_ti) = dx_ti else { return };
         let mut write = Write::Set;
         for (linear, dy_to) in linears.iter().zip(dy_to) {
-            let dx_ti = dx_ti.as_deref_mut().map(|dx_ti| Out::new(dx_ti, write));
-            lora::backward(self, tokens, (x_ti, dy_to), linear, scratch, dx_ti, grads);
+            lora::backward(self, tokens, dy_to, linear, scratch, Out::new(dx_ti, write));
             write = Write::Add;
+        }
+    }
+
+    fn adapter_gradients(
+        &self,
+        tokens: usize,
+        (x_ti, dy_to): (Input<'_, Vec<f32>>, &[&Vec<f32>]),
+        linears: &[AdaptedLinear<'_, Self>],
+        scratch: &mut LoraScratch<Vec<f32>>,
+        grads: &mut Vec<f32>,
+    ) {
+        for (linear, dy_to) in linears.iter().zip(dy_to) {
+            lora::gradients(self, tokens, (x_ti.buf(), dy_to), linear, scratch, grads);
         }
     }
 
@@ -322,11 +347,12 @@ impl Ops for Cpu {
         &self,
         (tokens, width): (usize, usize),
         act: Activation,
-        dh: &Vec<f32>,
+        dh: &mut Vec<f32>,
         (gate, up): (&mut Vec<f32>, &mut Vec<f32>),
     ) {
         let len = tokens * width;
-        glu::backward(act, &dh[..len], (&mut gate[..len], &mut up[..len]));
+        let gate_up = (&mut gate[..len], &mut up[..len]);
+        glu::backward(act, &mut dh[..len], gate_up);
     }
 
     fn attention_forward(

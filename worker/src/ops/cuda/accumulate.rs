@@ -6,7 +6,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, ValidAsZeroBits};
 use weft_common::sum_digest::SumDigest;
 
 use super::digest::DeviceBytes;
-use super::{CudaKernels, blocks, count};
+use super::{Array, CudaKernels, Memory, blocks, count};
 use crate::cuda::GpuError;
 use crate::train::fixed_point::Flags;
 
@@ -42,7 +42,7 @@ impl From<DeviceDigest> for SumDigest {
 /// Exact sums of a step, and the digest of what the current micro-batch added.
 #[derive(Debug)]
 pub struct DeviceSums {
-    sums: CudaSlice<i64>,
+    sums: Array<i64>,
     partial: CudaSlice<DeviceDigest>,
     slot: CudaSlice<DeviceDigest>,
     /// Of micro-batches that have ended; the current one's are in its digest.
@@ -55,6 +55,15 @@ impl DeviceSums {
     pub fn sums(&self) -> &CudaSlice<i64> {
         &self.sums
     }
+
+    /// Bytes of device memory that the sums take.
+    #[must_use]
+    pub fn device_bytes(&self) -> usize {
+        match self.sums.memory() {
+            Memory::Device => self.sums.num_bytes(),
+            Memory::Host => 0,
+        }
+    }
 }
 
 impl CudaKernels {
@@ -62,12 +71,12 @@ impl CudaKernels {
     ///
     /// # Errors
     /// The driver's.
-    pub fn new_sums(&self, len: usize) -> Result<DeviceSums, GpuError> {
+    pub fn new_sums(&self, memory: Memory, len: usize) -> Result<DeviceSums, GpuError> {
         let failed = self.during("making room for gradient sums");
         let stream = self.gpu.stream();
         let none = vec![DeviceDigest::default(); PARTIALS as usize];
         Ok(DeviceSums {
-            sums: stream.alloc_zeros(len).map_err(&failed)?,
+            sums: self.zeros(memory, len)?,
             partial: stream.clone_htod(&none).map_err(&failed)?,
             slot: stream.clone_htod(&none[..1]).map_err(&failed)?,
             flags: Flags::default(),
@@ -96,7 +105,7 @@ impl CudaKernels {
         let (offset, len) = (offset as u64, len as u64);
         let mut launch = self.gpu.stream().launch_builder(&self.accumulate_fixed);
         launch.arg(grads).arg(&offset).arg(&len);
-        launch.arg(&mut into.sums).arg(&mut into.partial);
+        launch.arg(&mut *into.sums).arg(&mut into.partial);
         // SAFETY: the arguments are the kernel's, and the lengths were checked above.
         unsafe { launch.launch(blocks(grid, 256)) }.map_err(self.during("accumulate_fixed"))?;
         let mut launch = self.gpu.stream().launch_builder(&self.sum_digests);
@@ -129,7 +138,7 @@ impl CudaKernels {
     pub fn clear_sums(&self, sums: &mut DeviceSums) -> Result<(), GpuError> {
         let failed = self.during("clearing gradient sums");
         let stream = self.gpu.stream();
-        stream.memset_zeros(&mut sums.sums).map_err(&failed)?;
+        stream.memset_zeros(&mut *sums.sums).map_err(&failed)?;
         stream.memset_zeros(&mut sums.slot).map_err(&failed)?;
         sums.flags = Flags::default();
         Ok(())
@@ -156,7 +165,8 @@ impl CudaKernels {
         let grid = self.strided_grid((len / 2).max(1), 256);
         let len = len as u64;
         let mut launch = self.gpu.stream().launch_builder(&self.absorb_sums);
-        launch.arg(&mut into.sums).arg(&mut staged.sums).arg(&len);
+        launch.arg(&mut *into.sums).arg(&mut *staged.sums);
+        launch.arg(&len);
         launch.arg(&mut into.slot).arg(&mut staged.slot);
         // SAFETY: the arguments are the kernel's, and the lengths were checked above.
         unsafe { launch.launch(grid) }.map_err(self.during("absorb_sums"))?;

@@ -49,7 +49,7 @@ impl CudaKernels {
     }
 
     /// Gradient of the gated unit over the first `tokens` rows, as wide as `dh`, in place: `gate` becomes its own
-    /// gradient, `up` its own.
+    /// gradient, `up` its own, and `dh` becomes h.
     ///
     /// # Errors
     /// The driver's.
@@ -60,7 +60,7 @@ impl CudaKernels {
         &self,
         tokens: usize,
         act: Activation,
-        dh: &Halves,
+        dh: &mut Halves,
         (gate, up): (&mut Halves, &mut Halves),
     ) -> Result<(), GpuError> {
         let width = dh.width();

@@ -159,6 +159,38 @@ impl Halves {
         }
     }
 
+    /// Matrices side by side in the same allocation, from element `first` on, as [`CudaKernels::halves`] lays them out. They
+    /// are used in turn with what lies there.
+    ///
+    /// # Panics
+    /// If the allocation is smaller, or this is not its beginning.
+    #[must_use]
+    pub(super) fn within(
+        &self,
+        first: usize,
+        rows: usize,
+        widths: &[usize],
+        tail: usize,
+    ) -> Vec<Self> {
+        let stride = row_stride(widths.iter().sum(), tail);
+        assert!(
+            self.is_first() && self.before == 0 && first + rows * stride <= self.memory.len(),
+            "{rows}x{stride} from {first} on in {} elements",
+            self.memory.len()
+        );
+        let whole = Self {
+            memory: self.memory.clone(),
+            address: self.address + 2 * first as u64,
+            before: first,
+            rows,
+            width: stride,
+            stride: count(stride),
+            tail: 0,
+            ..*self
+        };
+        whole.split(widths)
+    }
+
     /// Cuts columns side by side into matrices of these widths. What is left becomes tail.
     ///
     /// # Panics

@@ -11,6 +11,7 @@
 
 mod accumulate;
 mod adamw;
+mod array;
 mod attention;
 mod backend;
 mod cross_entropy;
@@ -27,6 +28,7 @@ mod rows;
 
 pub use accumulate::{DeviceDigest, DeviceSums};
 pub use adamw::{DeviceAdamW, DeviceTensor, MomentKind};
+pub use array::{Array, Memory};
 pub use attention::{DeviceAttention, DeviceDocuments};
 pub use backend::{
     Cuda, CudaLinear, CudaLoss, CudaOptions, CudaState, CudaSums, Held, HostStore, OpClass,

@@ -12,7 +12,7 @@ use crate::model::{Projection, Spec};
 use crate::ops::cuda::gemm::{Add, Lay, Product, Tokens};
 use crate::ops::cuda::{GroupAdapter, GroupMatrix, GroupPart};
 use crate::ops::cuda::{Halves, Place, PlaceMut, row_stride};
-use crate::ops::{AdaptedLinear, LoraBranch};
+use crate::ops::{AdaptedLinear, Input, LoraBranch};
 
 use cudarc::driver::CudaSlice;
 
@@ -179,8 +179,8 @@ impl Cuda {
             return Ok(());
         };
         let stride = row_stride(group.inputs, group.rank);
-        let room = (group.outputs, stride);
-        self.weights.with(&self.kernels, room, |weights| {
+        let room = group.outputs * stride;
+        self.scratch.with(&self.kernels, room, |weights| {
             self.dequantize(&parts, stride, weights)?;
             let side_by_side = y.windows(2).all(|pair| pair[0].is_followed_by(pair[1]));
             let products: Vec<(usize, usize, usize)> = if side_by_side {
@@ -229,32 +229,42 @@ impl Cuda {
         Ok(())
     }
 
+    /// `dy`'s spare columns, then `dx` where it is wanted.
     pub(super) fn group_backward(
         &self,
         tokens: usize,
-        x: &Halves,
-        dy: &[&Halves],
+        dy: &Halves,
         linears: &[AdaptedLinear<'_, Self>],
         dx: Option<&mut Halves>,
-        grads: &mut CudaSlice<f32>,
     ) -> Result<(), GpuError> {
-        assert!(
-            dy.windows(2).all(|pair| pair[0].is_followed_by(pair[1])),
-            "gradients of linears with one input lie side by side"
-        );
         let group = Group::new(linears);
-        let dy = dy[0];
         assert_eq!(dy.tail_column(), group.outputs, "spare columns behind all");
-        self.project_input(tokens, x, &group)?;
         for branch in group.branches() {
             self.project_output(tokens, dy, &branch)?;
-            self.b_gradient(tokens, (x, dy), group.inputs, &branch, grads)?;
         }
-        self.a_gradient(tokens, (x, dy), &group, grads)?;
         match dx {
             None => Ok(()),
             Some(dx) => self.input_gradient(tokens, dy, &group, dx),
         }
+    }
+
+    /// Gradients of A and B, after [`Self::group_backward`]. A kept input still has what the forward left behind it.
+    pub(super) fn group_gradients(
+        &self,
+        tokens: usize,
+        (x, dy): (Input<'_, Halves>, &Halves),
+        linears: &[AdaptedLinear<'_, Self>],
+        grads: &mut CudaSlice<f32>,
+    ) -> Result<(), GpuError> {
+        let group = Group::new(linears);
+        if let Input::Again(x) = x {
+            self.project_input(tokens, x, &group)?;
+        }
+        let x = x.buf();
+        for branch in group.branches() {
+            self.b_gradient(tokens, (x, dy), group.inputs, &branch, grads)?;
+        }
+        self.a_gradient(tokens, (x, dy), &group, grads)
     }
 
     /// `dy`'s spare columns of an adapter `= s·dy·B`.
@@ -352,8 +362,8 @@ impl Cuda {
         let Some(parts) = group.parts(false) else {
             return Ok(());
         };
-        let room = (group.outputs + group.rank, group.inputs);
-        self.weights.with(&self.kernels, room, |weights| {
+        let room = (group.outputs + group.rank) * group.inputs;
+        self.scratch.with(&self.kernels, room, |weights| {
             self.dequantize(&parts, group.inputs, weights)?;
             if let Some((_, a)) = group.a() {
                 let below = weights.place_mut_at(group.outputs * group.inputs);
@@ -413,8 +423,8 @@ impl Cuda {
                 Add::Nothing,
             );
         }
-        self.weights
-            .with(&self.kernels, (outputs, inputs), |weights| {
+        self.scratch
+            .with(&self.kernels, outputs * inputs, |weights| {
                 self.dequantize(&[part], inputs, weights)?;
                 self.product(
                     OpClass::Product,

@@ -46,7 +46,7 @@ impl Cuda {
         let step = chunk_rows(rows, vocab);
         for first in (0..rows).step_by(step) {
             let count = step.min(rows - first);
-            self.logits.with(&self.kernels, (step, vocab), |logits| {
+            self.scratch.with(&self.kernels, step * vocab, |logits| {
                 let mut logits = logits.shaped(count, vocab);
                 let part = (first, count);
                 self.chunk(

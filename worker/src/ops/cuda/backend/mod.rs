@@ -21,7 +21,7 @@ use cudarc::driver::{CudaSlice, CudaStream};
 
 use super::attention::DeviceAttention;
 use super::gemm::Gemm;
-use super::{CudaKernels, Halves, row_stride};
+use super::{CudaKernels, Halves, Memory, VECTOR, row_stride};
 use crate::cuda::{Compiler, CublasLt, Gpu, GpuError};
 use crate::ops::DeviceError;
 
@@ -43,8 +43,9 @@ pub struct CudaOptions {
     pub head_dim: usize,
     /// Rank of the adapters; 0 without.
     pub rank: usize,
-    /// Whether embeddings that are no head stay in host memory.
-    pub host_tables: bool,
+    /// Whether what a step seldom reads or writes lies in host memory: embeddings that are no head, gradient sums, and the
+    /// adapter in f32.
+    pub lean: bool,
     /// Bytes of device memory that may be in use in all, by the driver's count; all there is where unset.
     pub memory_limit: Option<u64>,
 }
@@ -57,10 +58,8 @@ pub struct Cuda {
     options: CudaOptions,
     fault: Fault,
     profile: Profile,
-    /// Dequantized weights of the linears in hand.
-    weights: Room,
-    /// Logits of the rows in hand.
-    logits: Room,
+    /// Dequantized weights of the linears in hand, or logits of the rows in hand.
+    scratch: Room,
     /// What losses are summed in.
     losses: Mutex<LossRoom>,
     /// Σ dout·out of each query and head.
@@ -112,8 +111,7 @@ impl Cuda {
             options,
             fault: Fault::default(),
             profile: Profile::default(),
-            weights: Room::default(),
-            logits: Room::default(),
+            scratch: Room::default(),
             losses: Mutex::new(losses),
             delta: Mutex::new(delta),
             copies,
@@ -150,6 +148,15 @@ impl Cuda {
         waited.map_err(self.kernels.during("waiting for the GPU"))
     }
 
+    /// Where arrays lie that a step seldom reads or writes.
+    fn seldom(&self) -> Memory {
+        if self.options.lean {
+            Memory::Host
+        } else {
+            Memory::Device
+        }
+    }
+
     /// Elements from one row to the next of matrices side by side.
     fn stride(&self, widths: &[usize]) -> usize {
         row_stride(widths.iter().sum(), self.tail())
@@ -162,19 +169,19 @@ impl Cuda {
 }
 
 impl Room {
-    /// The buffer, of at least `rows` of `width` elements, for `work`.
+    /// The buffer, of at least `len` elements, for `work`.
     fn with<T>(
         &self,
         kernels: &CudaKernels,
-        (rows, width): (usize, usize),
+        len: usize,
         work: impl FnOnce(&mut Halves) -> Result<T, GpuError>,
     ) -> Result<T, GpuError> {
         let mut room = locked(&self.0);
-        let large_enough = |halves: &Halves| halves.rows() * halves.stride() >= rows * width;
+        let large_enough = |halves: &Halves| halves.width() >= len;
         if !room.as_ref().is_some_and(large_enough) {
             // The old one makes room for the new one.
             *room = None;
-            *room = kernels.halves(1, &[rows * width], 0)?.pop();
+            *room = kernels.halves(1, &[len.next_multiple_of(VECTOR)], 0)?.pop();
         }
         let halves = room.as_mut().expect("it was made above");
         work(halves)

@@ -32,7 +32,7 @@ impl Cuda {
             ordinal: gpu.ordinal,
             head_dim: spec.head_dim,
             rank: recipe.lora.r as usize,
-            host_tables: recipe.lora.use_gradient_checkpointing == GradientCheckpointing::Unsloth,
+            lean: recipe.lora.use_gradient_checkpointing == GradientCheckpointing::Unsloth,
             memory_limit: recipe.resources.memory_limit_bytes(),
         };
         Self::open(&compiler, products, options)

@@ -11,8 +11,8 @@ use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
 use crate::ops::cuda::attention::DeviceDocuments;
 use crate::ops::cuda::{DeviceRows, Halves};
 use crate::ops::{
-    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, LoraBranch, Norm,
-    Ops, Qkv, Rotation,
+    AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, Input, LoraBranch,
+    Norm, Ops, Qkv, Rotation,
 };
 
 /// Something on the device; missing where there was no room, and then no op runs ([`Ops::health`] tells why).
@@ -65,6 +65,21 @@ impl Cuda {
     }
 }
 
+/// Gradients of linears with one input, as one matrix with those behind the first.
+fn side_by_side<'a>(dy: &[&'a Held<Halves>]) -> &'a Halves {
+    let follows = |pair: &[&Held<Halves>]| pair[0].get().is_followed_by(pair[1].get());
+    assert!(
+        dy.windows(2).all(follows),
+        "gradients of linears with one input lie side by side"
+    );
+    dy[0].get()
+}
+
+/// Elements of what a pass dequantizes to at a time, and of its logits, which are not there at the same time.
+fn scratch_len(spec: &Spec, tokens: usize, rank: usize) -> usize {
+    weights_len(spec, rank).max(loss::logits_len(spec, tokens))
+}
+
 /// A linear and its adapter, taken out.
 pub(super) fn branch<'a>(linear: &AdaptedLinear<'a, Cuda>) -> Option<LoraBranch<'a, Halves>> {
     let lora = linear.lora?;
@@ -97,9 +112,26 @@ impl Ops for Cuda {
         (2 * rows * self.stride(widths)) as u64
     }
 
+    fn lendable_bytes(&self, rows: usize, width: usize) -> u64 {
+        self.matrix_bytes(rows, &[width])
+    }
+
+    fn alloc_within<const N: usize>(
+        &self,
+        (lender, offset): (&Held<Halves>, u64),
+        rows: usize,
+        widths: [usize; N],
+    ) -> [Held<Halves>; N] {
+        let made = lender.0.as_ref().map(|lender| {
+            let first = usize::try_from(offset / 2).expect("an offset in device memory");
+            lender.within(first, rows, &widths, self.tail())
+        });
+        let mut made = made.unwrap_or_default().into_iter();
+        widths.map(|_| Held(made.next()))
+    }
+
     fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
-        (weights_len(spec, rank) * 2 + loss::logits_len(spec, tokens) * 2 + tokens * spec.heads * 4)
-            as u64
+        (scratch_len(spec, tokens, rank) * 2 + tokens * spec.heads * size_of::<f32>()) as u64
     }
 
     fn alloc_floats(&self, len: usize) -> Held<CudaSlice<f32>> {
@@ -109,7 +141,12 @@ impl Ops for Cuda {
         }))
     }
 
-    fn alloc_scratch(&self, _tokens: usize, _rank: usize) {}
+    fn alloc_scratch(&self, spec: &Spec, tokens: usize, rank: usize) {
+        self.attempt(|| {
+            let len = scratch_len(spec, tokens, rank);
+            self.scratch.with(&self.kernels, len, |_| Ok(()))
+        });
+    }
 
     fn alloc_store(&self, rows: usize, width: usize) -> Held<HostStore> {
         self.hold(|| self.make_store(rows, width))
@@ -248,16 +285,32 @@ impl Ops for Cuda {
     fn adapted_backward(
         &self,
         tokens: usize,
-        (x_ti, dy_to): (&Held<Halves>, &[&Held<Halves>]),
+        dy_to: &[&Held<Halves>],
         linears: &[AdaptedLinear<'_, Self>],
         _scratch: &mut (),
         dx_ti: Option<&mut Held<Halves>>,
+    ) {
+        self.attempt(|| {
+            let dy = side_by_side(dy_to);
+            self.group_backward(tokens, dy, linears, dx_ti.map(Held::get_mut))
+        });
+    }
+
+    fn adapter_gradients(
+        &self,
+        tokens: usize,
+        (x_ti, dy_to): (Input<'_, Held<Halves>>, &[&Held<Halves>]),
+        linears: &[AdaptedLinear<'_, Self>],
+        _scratch: &mut (),
         grads: &mut Held<CudaSlice<f32>>,
     ) {
         self.attempt(|| {
-            let dy: Vec<&Halves> = dy_to.iter().map(|dy| dy.get()).collect();
-            let dx = dx_ti.map(Held::get_mut);
-            self.group_backward(tokens, x_ti.get(), &dy, linears, dx, grads.get_mut())
+            let dy = side_by_side(dy_to);
+            let x = match x_ti {
+                Input::Kept(x) => Input::Kept(x.get()),
+                Input::Again(x) => Input::Again(x.get()),
+            };
+            self.group_gradients(tokens, (x, dy), linears, grads.get_mut())
         });
     }
 
@@ -326,12 +379,13 @@ impl Ops for Cuda {
         &self,
         (tokens, _): (usize, usize),
         act: Activation,
-        dh: &Held<Halves>,
+        dh: &mut Held<Halves>,
         (gate, up): (&mut Held<Halves>, &mut Held<Halves>),
     ) {
         self.measured(OpClass::Elementwise, || {
             let gate_up = (gate.get_mut(), up.get_mut());
-            self.kernels.glu_backward(tokens, act, dh.get(), gate_up)
+            self.kernels
+                .glu_backward(tokens, act, dh.get_mut(), gate_up)
         });
     }
 

@@ -18,7 +18,7 @@ use crate::collective::{Cancel, Collective};
 use crate::cuda::GpuError;
 use crate::lora::Adapter;
 use crate::ops::DeviceError;
-use crate::ops::cuda::{DeviceAdamW, DeviceSums};
+use crate::ops::cuda::{Array, DeviceAdamW, DeviceSums};
 use crate::train::accumulator::ReducedSum;
 use crate::train::optimizer::AdamW;
 use crate::train::{Backend, StepScalars};
@@ -32,7 +32,7 @@ pub struct CudaState {
     /// Its numbers in 16 bits, as products read them.
     adapter: Adapter<Held<Halves>>,
     /// The same in f32, as the optimizer updates them.
-    values: CudaSlice<f32>,
+    values: Array<f32>,
     adamw: DeviceAdamW,
     /// Names and settings of the optimizer's matrices; its moments are those of when the state was placed.
     optimizer: AdamW,
@@ -63,11 +63,9 @@ impl Cuda {
     }
 
     fn place(&self, state: TrainState) -> Result<CudaState, GpuError> {
-        let stream = self.kernels.gpu().stream();
         let values = state.adapter.values();
         let rounded = self.rounded(values)?;
-        let uploaded = stream.clone_htod(values);
-        let values = uploaded.map_err(self.kernels.during("uploading the adapter"))?;
+        let values = self.kernels.array(self.seldom(), values)?;
         Ok(CudaState {
             adapter: state.adapter.map(|_| rounded.into()),
             values,
@@ -80,7 +78,7 @@ impl Cuda {
     fn fetch(&self, state: &CudaState) -> Result<TrainState, GpuError> {
         let stream = self.kernels.gpu().stream();
         let failed = self.kernels.during("reading the adapter");
-        let values = stream.clone_dtoh(&state.values).map_err(&failed)?;
+        let values = stream.clone_dtoh(&*state.values).map_err(&failed)?;
         stream.synchronize().map_err(failed)?;
         let mut optimizer = state.optimizer.clone();
         self.kernels.download_adamw(&state.adamw, &mut optimizer)?;
@@ -112,7 +110,7 @@ impl Cuda {
             overflow,
         };
         if sums.reduced.is_none() {
-            let made = self.kernels.new_sums(sums.len);
+            let made = self.kernels.new_sums(self.seldom(), sums.len);
             sums.reduced = Some(made.map_err(DeviceError::from)?);
         }
         let reduced = sums.reduced.as_mut().expect("it was made above");
@@ -196,7 +194,7 @@ impl Backend for Cuda {
 
     fn new_sums(&self, len: usize) -> CudaSums {
         CudaSums {
-            own: self.hold(|| self.kernels.new_sums(len)),
+            own: self.hold(|| self.kernels.new_sums(self.seldom(), len)),
             len,
             reduced: None,
             of_all: false,
@@ -204,8 +202,8 @@ impl Backend for Cuda {
     }
 
     fn sums_bytes(&self, sums: &CudaSums) -> u64 {
-        let arrays = 1 + usize::from(sums.reduced.is_some());
-        (arrays * sums.len * size_of::<i64>()) as u64
+        let own = sums.own.get().device_bytes();
+        (own + sums.reduced.as_ref().map_or(0, DeviceSums::device_bytes)) as u64
     }
 
     fn add(&self, sums: &mut CudaSums, range: Range<usize>, grads: &Held<CudaSlice<f32>>) {

@@ -69,7 +69,7 @@ impl Cuda {
 
     /// The embeddings, in host memory where the options say so and they are no head.
     pub(super) fn place_table(&self, table: DenseMatrix, tied: bool) -> CudaLinear {
-        if tied || !self.options.host_tables {
+        if tied || !self.options.lean {
             return self.place_linear(&FrozenLinear::Dense(table));
         }
         let placed = self.attempt(|| self.pin_table(&table).map(CudaLinear::Host));
