@@ -68,7 +68,9 @@ __device__ __forceinline__ i64 term(float grad, u64 position, Digest& digest) {
 // sums[offset + i] += round(grads[i] · 2^40), halves to even; what does not fit adds 0 and is counted. partial[block]
 // is the digest of what this block added.
 //
-// grid   any (≤ 1024, one partial each); fours are strided over it        block  256
+// Sums may lie in host memory: a warp writes whole lines, because the bus carries parts of them one by one.
+//
+// grid   any (≤ 1024, one partial each); pairs are strided over it        block  256
 // in     grads (f32)
 // out    sums `+=` (16-byte aligned; offset and len are multiples of 4), partial `=`     accumulation  exact integers
 // bound  memory: 12 bytes read, 8 written an element
@@ -77,17 +79,21 @@ extern "C" __global__ void __launch_bounds__(256) accumulate_fixed(const float* 
     __shared__ Digest scratch[32];
     Digest digest = {0, 0, 0, 0};
     struct alignas(16) Pair { i64 a, b; };
-    for (u64 four = blockIdx.x * 256ull + threadIdx.x; four < len / 4; four += gridDim.x * 256ull) {
-        const float4_t grad = reinterpret_cast<const float4_t*>(grads)[four];
-        Pair* at = reinterpret_cast<Pair*>(sums + offset) + 2 * four;
-        Pair low = at[0], high = at[1];
-        const u64 position = offset + 4 * four;
-        low.a += term(grad.x, position, digest);
-        low.b += term(grad.y, position + 1, digest);
-        high.a += term(grad.z, position + 2, digest);
-        high.b += term(grad.w, position + 3, digest);
-        at[0] = low;
-        at[1] = high;
+    struct alignas(8) Grads { float a, b; };
+    // Two pairs at a time, each beside its neighbours' in the warp.
+    const u64 pairs = len / 2, step = gridDim.x * 512ull;
+    for (u64 first = blockIdx.x * 512ull + (threadIdx.x / 32) * 64 + (threadIdx.x & 31); first < pairs; first += step) {
+#pragma unroll
+        for (u32 i = 0; i < 2; i++) {
+            const u64 pair = first + 32 * i;
+            if (pair >= pairs) break;
+            const Grads grad = reinterpret_cast<const Grads*>(grads)[pair];
+            Pair* at = reinterpret_cast<Pair*>(sums + offset) + pair;
+            Pair sum = *at;
+            sum.a += term(grad.a, offset + 2 * pair, digest);
+            sum.b += term(grad.b, offset + 2 * pair + 1, digest);
+            *at = sum;
+        }
     }
     digest = block_plus(digest, scratch);
     if (threadIdx.x == 0) partial[blockIdx.x] = digest;

@@ -14,13 +14,13 @@ struct Part {
     const half_t* dense;
     const half_t* adapter;  // rows × rank, packed
     float offset;
-    u32 stored, dense_stride, rank, tail_column, whole, vectors, first_tile, first_row;
+    u32 stored, dense_stride, rank, tail_column, whole, vectors, tiles, first_row;
 };
 
-// `first_tile` and `first_row` of what is no part are beyond all.
+// What is no part has no tiles, and a `first_row` beyond all.
 struct Group {
     Part part[3];
-    u32 tiles, tail_tiles, tiles_per_warp, vectors_per_row, tail_vectors, rows;
+    u32 tail_tiles, vectors_per_row, tail_vectors, rows;
 };
 
 __constant__ float NF4_TABLE[16] = {-1.0f, -0.6961928f, -0.52507305f, -0.3949175f, -0.28444138f, -0.18477343f,
@@ -49,27 +49,10 @@ __device__ __forceinline__ vec8 load_streaming(const void* at) {
     return v;
 }
 
-// Word j of lane i becomes word i of lane j, within each four lanes.
-__device__ __forceinline__ void transpose(u32 (&w)[4]) {
-    const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-#pragma unroll
-    for (u32 k = 0; k < 4; k += 2) {
-        const u32 got = __shfl_xor_sync(~0u, odd ? w[k] : w[k + 1], 1);
-        if (odd) w[k] = got;
-        else w[k + 1] = got;
-    }
-#pragma unroll
-    for (u32 k = 0; k < 2; k++) {
-        const u32 got = __shfl_xor_sync(~0u, high ? w[k] : w[k + 2], 2);
-        if (high) w[k] = got;
-        else w[k + 2] = got;
-    }
-}
-
-__device__ __forceinline__ float scale_of(const Part& part, u32 block) {
-    if (!part.nested) return __ldg(reinterpret_cast<const float*>(part.absmax) + block);
-    const float level = __ldg(part.map + __ldg(part.absmax + block));
-    return __fadd_rn(__fmul_rn(level, __ldg(part.nested + (block >> 8))), part.offset);
+__device__ __forceinline__ u32 load_code(const void* at) {
+    u32 v;
+    asm volatile("ld.global.cs.b32 %0, [%1];" : "=r"(v) : "l"(at));
+    return v;
 }
 
 // Eight elements. `table` is the lane's entry, number lane modulo 16; all lanes are here.
@@ -89,25 +72,65 @@ __device__ __forceinline__ vec8 dequantize(u32 codes, float scale, float table) 
     return pack8(values);
 }
 
-// A tile of a quantized matrix. A lane loads the codes of four vectors in a row and stores every fourth of sixteen, so
-// that four lanes write 64 bytes side by side.
-template <bool ROUND>
-__device__ __forceinline__ void quantized_tile(const Part& part, u32 tile, u32 per_row, float table, half_t* out, u32 stride) {
-    const u32 lane = threadIdx.x & 31, first = tile * TILE;
-    const u32 loaded = min(first + lane * 4, part.vectors - 4);
-    const vec8 raw = load_streaming(part.packed + (u64)loaded * 4);
-    u32 codes[4] = {raw.word[0], raw.word[1], raw.word[2], raw.word[3]};
-    const u32 mine = first + (lane & ~3u) * 4 + (lane & 3);
-    const u32 last = part.vectors / 8 - 1, block = min(mine / 8, last);
-    const float scales[2] = {scale_of(part, block), scale_of(part, min(block + 1, last))};
-    transpose(codes);
-    u32 row = mine / per_row, column = mine - row * per_row;
+// A lane's vector of the matrix, and the same by row and column.
+struct Lane {
+    u32 vector, row, column;
+
+    __device__ __forceinline__ Lane(u32 first, u32 per_row) : vector(first), row(first / per_row), column(first - first / per_row * per_row) {}
+
+    __device__ __forceinline__ void move(const Lane& by, u32 per_row) {
+        vector += by.vector;
+        row += by.row;
+        column += by.column;
+        if (column >= per_row) column -= per_row, row++;
+    }
+};
+
+// What a lane reads of a tile: the codes of its four vectors, 32 apart, and the magnitude of one of the tile's 16 blocks, as
+// it is stored.
+struct Raw {
+    u32 codes[4], level;
+    float nested;
+};
+
+__device__ __forceinline__ Raw read_tile(const Part& part, u32 first) {
+    const u32 lane = threadIdx.x & 31, last = part.vectors - 1, block = min(first / 8 + (lane & 15), last / 8);
+    Raw raw;
 #pragma unroll
-    for (u32 j = 0; j < 4; j++) {
-        const vec8 v = dequantize<ROUND>(codes[j], scales[j / 2], table);
-        if (mine + 4 * j < part.vectors) store_streaming(out + (u64)row * stride + column * 8, v);
-        column += 4;
-        while (column >= per_row) column -= per_row, row++;
+    for (u32 j = 0; j < 4; j++) raw.codes[j] = load_code(part.packed + (u64)min(first + lane + 32 * j, last) * 4);
+    if (part.nested) {
+        raw.level = __ldg(part.absmax + block);
+        raw.nested = __ldg(part.nested + (block >> 8));
+    } else {
+        raw.level = __ldg(reinterpret_cast<const u32*>(part.absmax) + block);
+        raw.nested = 0.0f;
+    }
+    return raw;
+}
+
+// A quantized matrix's tiles from `tile` on, every `warps`th; the next one is read while one is written. Lanes take vectors
+// side by side, so that a warp writes 512 bytes at once.
+template <bool ROUND>
+__device__ __forceinline__ void quantized_tiles(const Part& part, u32 tile, u32 warps, u32 per_row, float table, half_t* out,
+    u32 stride) {
+    if (tile >= part.tiles) return;
+    const u32 lane = threadIdx.x & 31;
+    Lane at(tile * TILE + lane, per_row);
+    const Lane far(warps * TILE, per_row), near(32, per_row);
+    Raw next = read_tile(part, tile * TILE);
+    for (; tile < part.tiles; tile += warps) {
+        const Raw raw = next;
+        if (tile + warps < part.tiles) next = read_tile(part, (tile + warps) * TILE);
+        float scale = __uint_as_float(raw.level);
+        if (part.nested) scale = __fadd_rn(__fmul_rn(__ldg(part.map + raw.level), raw.nested), part.offset);
+        Lane four = at;
+#pragma unroll
+        for (u32 j = 0; j < 4; j++) {
+            const vec8 v = dequantize<ROUND>(raw.codes[j], __shfl_sync(~0u, scale, lane / 8 + 4 * j), table);
+            if (four.vector < part.vectors) store_streaming(out + (u64)four.row * stride + four.column * 8, v);
+            four.move(near, per_row);
+        }
+        at.move(far, per_row);
     }
 }
 
@@ -142,37 +165,47 @@ __device__ __forceinline__ vec8 tail_vector(const Part& part, u32 row, u32 colum
     return v;
 }
 
+// 128 vectors of the rows' tails.
+__device__ __forceinline__ void tail_tile(const Group& group, u32 tile, half_t* out, u32 stride) {
+    const u32 first = tile * TILE + (threadIdx.x & 31);
+#pragma unroll
+    for (u32 j = 0; j < 4; j++) {
+        const u32 row = (first + j * 32) / group.tail_vectors, vector = first + j * 32 - row * group.tail_vectors;
+        if (row >= group.rows) continue;
+        const u32 at = (row >= group.part[1].first_row) + (row >= group.part[2].first_row);
+        const Part& part = group.part[at];
+        const vec8 v = tail_vector(part, row - part.first_row, vector * 8);
+        store_streaming(out + (u64)row * stride + (group.vectors_per_row + vector) * 8, v);
+    }
+}
+
 // Matrices below each other, each row followed by its tail: row i begins at out + i · stride, its tail of 8 · tail_vectors
 // columns at 8 · vectors_per_row.
 //
-// grid   ceil((tiles + tail_tiles) / (8 · tiles_per_warp))        block  256
+// grid   any; tiles are strided over its warps, those of the tails first        block  256
 // in     the group: up to three matrices of 8 · vectors_per_row columns, whose elements are multiples of 64 each
 // out    out `=`, overlaps no input         accumulation  none
 // bound  memory: 0.516 bytes read (2 where dense) and 2 written an element
 extern "C" __global__ void __launch_bounds__(256) nf4_dequantize_group(const Group group, half_t* __restrict__ out, u32 stride) {
     const float table = NF4_TABLE[threadIdx.x & 15];
-    const u32 per_row = group.vectors_per_row, end = group.tiles + group.tail_tiles;
-    u32 tile = blockIdx.x * 8 * group.tiles_per_warp + threadIdx.x / 32;
-    for (u32 i = 0; i < group.tiles_per_warp && tile < end; i++, tile += 8) {
-        if (tile < group.tiles) {
-            const u32 at = (tile >= group.part[1].first_tile) + (tile >= group.part[2].first_tile);
-            const Part& part = group.part[at];
-            const u32 in_part = tile - part.first_tile;
-            half_t* rows = out + (u64)part.first_row * stride;
-            if (!part.packed) dense_tile(part, in_part, per_row, rows, stride);
-            else if (part.stored == F16) quantized_tile<true>(part, in_part, per_row, table, rows, stride);
-            else quantized_tile<false>(part, in_part, per_row, table, rows, stride);
-        } else {
-            const u32 first = (tile - group.tiles) * TILE + (threadIdx.x & 31);
+    const u32 warps = gridDim.x * 8, per_row = group.vectors_per_row;
+    u32 tile = blockIdx.x * 8 + threadIdx.x / 32;
+    for (; tile < group.tail_tiles; tile += warps) tail_tile(group, tile, out, stride);
+    tile -= group.tail_tiles;
 #pragma unroll
-            for (u32 j = 0; j < 4; j++) {
-                const u32 row = (first + j * 32) / group.tail_vectors, vector = first + j * 32 - row * group.tail_vectors;
-                if (row >= group.rows) continue;
-                const u32 at = (row >= group.part[1].first_row) + (row >= group.part[2].first_row);
-                const Part& part = group.part[at];
-                const vec8 v = tail_vector(part, row - part.first_row, vector * 8);
-                store_streaming(out + (u64)row * stride + (per_row + vector) * 8, v);
-            }
+    for (u32 at = 0; at < 3; at++) {
+        const Part& part = group.part[at];
+        if (!part.tiles) break;
+        half_t* rows = out + (u64)part.first_row * stride;
+        if (!part.packed) {
+            for (u32 i = tile; i < part.tiles; i += warps) dense_tile(part, i, per_row, rows, stride);
+        } else if (part.stored == F16) {
+            quantized_tiles<true>(part, tile, warps, per_row, table, rows, stride);
+        } else {
+            quantized_tiles<false>(part, tile, warps, per_row, table, rows, stride);
         }
+        // The first of this warp's tiles among the next part's.
+        if (tile < part.tiles) tile += (part.tiles - tile + warps - 1) / warps * warps;
+        tile -= part.tiles;
     }
 }

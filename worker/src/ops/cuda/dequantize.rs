@@ -12,9 +12,7 @@ const MOST_PARTS: usize = 3;
 /// Vectors that a warp moves at once.
 const TILE: usize = 128;
 /// Warps of a block.
-const WARPS: usize = 8;
-/// Tiles of a warp where there is work for many; fewer balance better where there is not.
-const TILES_PER_WARP: usize = 4;
+const WARPS: u32 = 8;
 
 /// One of the matrices that are dequantized together.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +60,7 @@ struct Part {
     tail_column: u32,
     whole: u32,
     vectors: u32,
-    first_tile: u32,
+    tiles: u32,
     first_row: u32,
 }
 
@@ -71,9 +69,7 @@ struct Part {
 #[repr(C)]
 struct Group {
     parts: [Part; MOST_PARTS],
-    tiles: u32,
     tail_tiles: u32,
-    tiles_per_warp: u32,
     vectors_per_row: u32,
     tail_vectors: u32,
     rows: u32,
@@ -82,7 +78,7 @@ struct Group {
 // SAFETY: plain numbers and device pointers, laid out as the kernel's struct.
 unsafe impl DeviceRepr for Group {}
 
-/// What is no part: beyond all tiles and rows.
+/// What is no part: no tiles, and beyond all rows.
 const NO_PART: Part = Part {
     packed: 0,
     absmax: 0,
@@ -97,7 +93,7 @@ const NO_PART: Part = Part {
     tail_column: 0,
     whole: 0,
     vectors: 0,
-    first_tile: u32::MAX,
+    tiles: 0,
     first_row: u32::MAX,
 };
 
@@ -129,7 +125,7 @@ impl CudaKernels {
         stride: usize,
         out: PlaceMut<'_>,
     ) -> Result<(), GpuError> {
-        let mut group = lay_out(parts, stride);
+        let group = lay_out(parts, stride);
         let rows = group.rows as usize;
         let cols = 8 * group.vectors_per_row as usize;
         assert!(
@@ -140,21 +136,19 @@ impl CudaKernels {
             out.address().is_multiple_of(16),
             "rows begin at whole vectors: {out:?}"
         );
-        let tiles = (group.tiles + group.tail_tiles) as usize;
-        let at_once = self.gpu.multiprocessors() as usize * 6 * WARPS;
-        group.tiles_per_warp = count((tiles / at_once).clamp(1, TILES_PER_WARP));
-        let grid = tiles.div_ceil(WARPS * group.tiles_per_warp as usize);
+        let tiles = group.tail_tiles + group.parts.iter().map(|part| part.tiles).sum::<u32>();
+        let grid = tiles.div_ceil(WARPS).min(self.dequantizing_blocks);
         let (out, stride) = (out.address(), count(stride));
         let mut launch = self.gpu.stream().launch_builder(&self.nf4_dequantize_group);
         launch.arg(&group).arg(&out).arg(&stride);
         // SAFETY: the arguments are the kernel's; the matrices' arrays fit their shapes, and `out` was checked above.
-        unsafe { launch.launch(blocks(count(grid), 256)) }
+        unsafe { launch.launch(blocks(grid, 256)) }
             .map(drop)
             .map_err(self.during("nf4_dequantize_group"))
     }
 }
 
-/// Tiles and rows of every part; `tiles_per_warp` is left to the caller.
+/// Tiles and rows of every part.
 fn lay_out(parts: &[GroupPart<'_>], stride: usize) -> Group {
     assert!(
         (1..=MOST_PARTS).contains(&parts.len()),
@@ -168,21 +162,18 @@ fn lay_out(parts: &[GroupPart<'_>], stride: usize) -> Group {
         .checked_sub(cols)
         .expect("a row stride has room for the columns");
     let mut laid = [NO_PART; MOST_PARTS];
-    let (mut tiles, mut rows) = (0, 0);
+    let mut rows = 0;
     for (laid, part) in laid.iter_mut().zip(parts) {
         let (own_rows, own_cols) = part.matrix.shape();
         assert_eq!(own_cols, cols, "columns of the matrices of a group");
         *laid = part.describe(tail);
-        laid.first_tile = count(tiles);
+        laid.tiles = count((own_rows * cols / 8).div_ceil(TILE));
         laid.first_row = count(rows);
-        tiles += (own_rows * cols / 8).div_ceil(TILE);
         rows += own_rows;
     }
     Group {
         parts: laid,
-        tiles: count(tiles),
         tail_tiles: count((rows * tail / 8).div_ceil(TILE)),
-        tiles_per_warp: 1,
         vectors_per_row: count(cols / 8),
         tail_vectors: count(tail / 8),
         rows: count(rows),

@@ -66,6 +66,8 @@ pub struct CudaKernels {
     glu_backward: CudaFunction,
     glu_forward: CudaFunction,
     nf4_dequantize_group: CudaFunction,
+    /// Blocks of it that are resident at once.
+    dequantizing_blocks: u32,
     rms_norm_backward: CudaFunction,
     rms_norm_forward: CudaFunction,
     rope: CudaFunction,
@@ -81,7 +83,9 @@ impl CudaKernels {
     /// # Errors
     /// The driver's.
     pub fn new(gpu: Gpu) -> Result<Self, GpuError> {
+        let nf4_dequantize_group = gpu.kernel("nf4", "nf4_dequantize_group")?;
         Ok(Self {
+            dequantizing_blocks: resident_blocks(&gpu, &nf4_dequantize_group)?,
             absorb_sums: gpu.kernel("accumulate", "absorb_sums")?,
             accumulate_fixed: gpu.kernel("accumulate", "accumulate_fixed")?,
             add_bias: gpu.kernel("rows", "add_bias")?,
@@ -93,7 +97,7 @@ impl CudaKernels {
             gather_rows: gpu.kernel("rows", "gather_rows")?,
             glu_backward: gpu.kernel("glu", "glu_backward")?,
             glu_forward: gpu.kernel("glu", "glu_forward")?,
-            nf4_dequantize_group: gpu.kernel("nf4", "nf4_dequantize_group")?,
+            nf4_dequantize_group,
             rms_norm_backward: gpu.kernel("norm", "rms_norm_backward")?,
             rms_norm_forward: gpu.kernel("norm", "rms_norm_forward")?,
             rope: gpu.kernel("rope", "rope")?,
@@ -127,6 +131,18 @@ impl CudaKernels {
         let needed = u32::try_from(items.div_ceil(block as usize)).unwrap_or(u32::MAX);
         blocks(needed.clamp(1, most), block)
     }
+}
+
+/// Blocks of 256 threads that are resident at once.
+fn resident_blocks(gpu: &Gpu, kernel: &CudaFunction) -> Result<u32, GpuError> {
+    let per_multiprocessor = kernel
+        .occupancy_max_active_blocks_per_multiprocessor(256, 0, None)
+        .map_err(|error| GpuError::Driver {
+            ordinal: gpu.stream().context().ordinal(),
+            doing: "asking for a kernel's occupancy",
+            error,
+        })?;
+    Ok((gpu.multiprocessors() * per_multiprocessor).max(1))
 }
 
 /// A grid of one dimension.

@@ -5,7 +5,7 @@ mod layout;
 
 use cudarc::driver::{CudaSlice, DevicePtrMut, DeviceRepr, PushKernelArg};
 
-use super::{CudaKernels, Halves, blocks, count};
+use super::{CudaKernels, Halves, blocks, count, resident_blocks};
 use crate::cuda::GpuError;
 use crate::quant::dynamic_map;
 use crate::train::optimizer::{AdamWSettings, Coefficients, UpdateScalars};
@@ -203,11 +203,7 @@ impl CudaKernels {
 
     /// Blocks that are resident at once, no more than there is work for.
     fn resident_blocks(&self, items: usize) -> Result<u32, GpuError> {
-        let per_multiprocessor = self
-            .clip_and_adamw
-            .occupancy_max_active_blocks_per_multiprocessor(256, 0, None)
-            .map_err(self.during("asking for the optimizer's occupancy"))?;
-        let resident = self.gpu.multiprocessors() * per_multiprocessor;
+        let resident = resident_blocks(&self.gpu, &self.clip_and_adamw)?;
         Ok(resident.min(count(items.div_ceil(WARPS))).max(1))
     }
 }
