@@ -16,19 +16,21 @@
 pub mod cpu;
 pub mod cuda;
 mod lora;
+mod sizes;
 mod types;
 
 pub use cpu::Cpu;
 pub use lora::LoraScratch;
+pub use sizes::Sizes;
 pub use types::{
     AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, Input, LoraBranch,
     Mat, Norm, Out, Qkv, Rotation, Turn, Write,
 };
 
-use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
+use crate::model::{Activation, DenseMatrix, FrozenLinear};
 
 /// A compute backend. See the module for the contract that all methods share.
-pub trait Ops: Send + Sync + Sized {
+pub trait Ops: Sizes + Send + Sync + Sized {
     /// A matrix of activations or of their gradients.
     type Buf: Send + Sync;
     /// Numbers in f32: statistics, angles, weights of norms, gradients of adapters.
@@ -58,13 +60,7 @@ pub trait Ops: Send + Sync + Sized {
     /// lets the backend compute them at once. Contents unspecified.
     fn alloc_joined<const N: usize>(&self, rows: usize, widths: [usize; N]) -> [Self::Buf; N];
 
-    /// Device memory that matrices made by [`Self::alloc_joined`] take together.
-    fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64;
-
-    /// Bytes of a matrix that others may lie in while it is not used; 0 where a backend has no such thing.
-    fn lendable_bytes(&self, rows: usize, width: usize) -> u64;
-
-    /// As [`Self::alloc_joined`], in the memory of `lender` from byte `offset` on, as far as [`Self::lendable_bytes`] go.
+    /// As [`Self::alloc_joined`], in the memory of `lender` from byte `offset` on, as far as [`Sizes::lendable_bytes`] go.
     /// Whoever writes one of these matrices and the lender makes the other's contents unspecified.
     fn alloc_within<const N: usize>(
         &self,
@@ -72,9 +68,6 @@ pub trait Ops: Send + Sync + Sized {
         rows: usize,
         widths: [usize; N],
     ) -> [Self::Buf; N];
-
-    /// Device memory that a pass over `tokens` tokens takes beside the buffers that are asked for, at adapter rank `rank`.
-    fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64;
 
     /// Room for `len` numbers; contents unspecified.
     fn alloc_floats(&self, len: usize) -> Self::Floats;

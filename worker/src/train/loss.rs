@@ -3,7 +3,7 @@
 use super::PackedBatch;
 use crate::model::layer::{Lent, Workspace};
 use crate::model::{Model, Spec};
-use crate::ops::{Norm, Ops};
+use crate::ops::{Norm, Ops, Sizes};
 
 /// What one micro-batch adds to its step's loss.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -31,7 +31,7 @@ impl<O: Ops> LossBuffers<O> {
     }
 
     /// Bytes of their own that the buffers for `rows` rows take.
-    pub(super) fn bytes(ops: &O, spec: &Spec, rows: usize) -> u64 {
+    pub(super) fn bytes(ops: &impl Sizes, spec: &Spec, rows: usize) -> u64 {
         let mut lent = Lent::of(ops, rows, spec.ffn);
         lent.bytes_of(ops, &[spec.hidden]) + lent.bytes_of(ops, &[spec.hidden])
     }

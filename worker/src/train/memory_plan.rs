@@ -4,7 +4,7 @@ use weft_common::recipe::GradientCheckpointing;
 
 use super::pass;
 use crate::model::Spec;
-use crate::ops::Ops;
+use crate::ops::Sizes;
 
 /// How many layers keep their activations, the others being computed again from their input, and where inputs are kept.
 /// No plan changes a bit of the result.
@@ -57,8 +57,8 @@ impl MemoryPlan {
 
     /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows.
     #[must_use]
-    pub fn choose<O: Ops>(
-        ops: &O,
+    pub fn choose(
+        ops: &impl Sizes,
         spec: &Spec,
         checkpointing: GradientCheckpointing,
         shape: PassShape,
@@ -93,7 +93,7 @@ impl MemoryPlan {
 
     /// Bytes of device memory that a pass takes, scratch of the device included.
     #[must_use]
-    pub fn bytes<O: Ops>(self, ops: &O, spec: &Spec, shape: PassShape) -> u64 {
+    pub fn bytes(self, ops: &impl Sizes, spec: &Spec, shape: PassShape) -> u64 {
         pass::bytes(ops, spec, self, shape)
     }
 

@@ -8,7 +8,7 @@ use super::{MemoryPlan, PackedBatch, PassShape, SlotLoss};
 use crate::lora::{Adapter, AdapterLayout};
 use crate::model::layer::{Activations, Below, Layer, Tokens, Workspace};
 use crate::model::{Model, Spec};
-use crate::ops::{DeviceError, Ops};
+use crate::ops::{Cpu, DeviceError, Ops, Sizes};
 
 /// Takes gradients as they are finished, so that no gradient of the whole adapter is ever held.
 pub trait GradSink<B = Vec<f32>> {
@@ -251,13 +251,15 @@ impl<'a, O: Ops> Run<'a, O> {
 }
 
 /// Bytes of device memory that a pass takes, its adapter's largest gradient not counted.
-pub(super) fn bytes<O: Ops>(ops: &O, spec: &Spec, plan: MemoryPlan, shape: PassShape) -> u64 {
+///
+/// Buffers are the same on every backend but for how `ops` counts them; the processors' stand for all.
+pub(super) fn bytes(ops: &impl Sizes, spec: &Spec, plan: MemoryPlan, shape: PassShape) -> u64 {
     let PassShape { tokens, rank } = shape;
-    let kept = plan.kept_layers() as u64 * Activations::bytes(ops, spec, tokens);
-    Residuals::bytes(ops, spec, tokens, plan.offloads())
+    let kept = plan.kept_layers() as u64 * Activations::<Cpu>::bytes(ops, spec, tokens);
+    Residuals::<Cpu>::bytes(ops, spec, tokens, plan.offloads())
         + kept
-        + Workspace::bytes(ops, spec, tokens)
-        + LossBuffers::bytes(ops, spec, tokens)
+        + Workspace::<Cpu>::bytes(ops, spec, tokens)
+        + LossBuffers::<Cpu>::bytes(ops, spec, tokens)
         + ops.matrix_bytes(tokens, &[spec.hidden])
         + ops.scratch_bytes(spec, tokens, rank)
 }

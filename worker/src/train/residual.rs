@@ -1,7 +1,7 @@
 //! The residual stream of a pass: the input of every layer, and the output of the last.
 
 use crate::model::Spec;
-use crate::ops::Ops;
+use crate::ops::{Ops, Sizes};
 
 /// Places that inputs take turns in where the others are kept off the device.
 ///
@@ -36,7 +36,7 @@ impl<O: Ops> Residuals<O> {
     }
 
     /// Bytes of device memory that the places take.
-    pub(super) fn bytes(ops: &O, spec: &Spec, tokens: usize, offload: bool) -> u64 {
+    pub(super) fn bytes(ops: &impl Sizes, spec: &Spec, tokens: usize, offload: bool) -> u64 {
         let places = Self::places(spec, offload);
         places as u64 * ops.matrix_bytes(tokens, &[spec.hidden])
     }

@@ -2,7 +2,7 @@
 
 use super::super::Spec;
 use super::Lent;
-use crate::ops::Ops;
+use crate::ops::{Ops, Sizes};
 
 /// What the backward of one layer needs of its forward, beside the layer's input.
 pub struct Activations<O: Ops> {
@@ -26,7 +26,7 @@ pub struct Activations<O: Ops> {
 
 impl<O: Ops> Activations<O> {
     /// Bytes of the buffers for `tokens` tokens.
-    pub fn bytes(ops: &O, spec: &Spec, tokens: usize) -> u64 {
+    pub fn bytes(ops: &impl Sizes, spec: &Spec, tokens: usize) -> u64 {
         let matrices = [
             ops.matrix_bytes(tokens, &[spec.q_dim(), spec.kv_dim(), spec.kv_dim()]),
             ops.matrix_bytes(tokens, &[spec.q_dim()]),
@@ -83,7 +83,7 @@ pub struct GradWorkspace<O: Ops> {
 
 impl<O: Ops> Workspace<O> {
     /// Bytes of the buffers for forward and backward of `tokens` tokens.
-    pub fn bytes(ops: &O, spec: &Spec, tokens: usize) -> u64 {
+    pub fn bytes(ops: &impl Sizes, spec: &Spec, tokens: usize) -> u64 {
         let norms = 2 * ops.matrix_bytes(tokens, &[spec.hidden]);
         let mut lent = Lent::of(ops, tokens, spec.ffn);
         let attention = lent.bytes_of(ops, &[spec.q_dim()])

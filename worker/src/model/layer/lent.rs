@@ -1,6 +1,6 @@
 //! Matrices that lie where another one does which is not used at the same time.
 
-use crate::ops::Ops;
+use crate::ops::{Ops, Sizes};
 
 /// The memory of one matrix, given out from its beginning to others. What does not fit gets memory of its own.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +12,7 @@ pub struct Lent {
 
 impl Lent {
     /// That of a matrix of `rows` rows of `width`.
-    pub fn of<O: Ops>(ops: &O, rows: usize, width: usize) -> Self {
+    pub fn of(ops: &impl Sizes, rows: usize, width: usize) -> Self {
         Self {
             rows,
             bytes: ops.lendable_bytes(rows, width),
@@ -21,7 +21,7 @@ impl Lent {
     }
 
     /// Where matrices of these widths side by side begin, if they fit.
-    fn take<O: Ops>(&mut self, ops: &O, widths: &[usize]) -> Option<u64> {
+    fn take(&mut self, ops: &impl Sizes, widths: &[usize]) -> Option<u64> {
         let offset = self.taken;
         let end = offset + ops.matrix_bytes(self.rows, widths);
         (end <= self.bytes).then(|| {
@@ -44,7 +44,7 @@ impl Lent {
     }
 
     /// Bytes of their own that such matrices take.
-    pub fn bytes_of<O: Ops>(&mut self, ops: &O, widths: &[usize]) -> u64 {
+    pub fn bytes_of(&mut self, ops: &impl Sizes, widths: &[usize]) -> u64 {
         match self.take(ops, widths) {
             Some(_) => 0,
             None => ops.matrix_bytes(self.rows, widths),

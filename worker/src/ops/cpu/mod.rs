@@ -18,7 +18,7 @@ mod scratch;
 
 use super::{
     AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, Input, LoraScratch,
-    Mat, Norm, Ops, Out, Qkv, Rotation, Write, lora,
+    Mat, Norm, Ops, Out, Qkv, Rotation, Sizes, Write, lora,
 };
 use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
 
@@ -112,6 +112,20 @@ impl Cpu {
     }
 }
 
+impl Sizes for Cpu {
+    fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64 {
+        (rows * widths.iter().sum::<usize>() * size_of::<f32>()) as u64
+    }
+
+    fn lendable_bytes(&self, _rows: usize, _width: usize) -> u64 {
+        0
+    }
+
+    fn scratch_bytes(&self, _spec: &Spec, tokens: usize, rank: usize) -> u64 {
+        (2 * tokens * rank * size_of::<f32>()) as u64
+    }
+}
+
 impl Ops for Cpu {
     type Buf = Vec<f32>;
     type Floats = Vec<f32>;
@@ -127,14 +141,6 @@ impl Ops for Cpu {
         widths.map(|width| vec![0.0; rows * width])
     }
 
-    fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64 {
-        (rows * widths.iter().sum::<usize>() * size_of::<f32>()) as u64
-    }
-
-    fn lendable_bytes(&self, _rows: usize, _width: usize) -> u64 {
-        0
-    }
-
     fn alloc_within<const N: usize>(
         &self,
         _lender: (&Vec<f32>, u64),
@@ -142,10 +148,6 @@ impl Ops for Cpu {
         widths: [usize; N],
     ) -> [Vec<f32>; N] {
         self.alloc_joined(rows, widths)
-    }
-
-    fn scratch_bytes(&self, _spec: &Spec, tokens: usize, rank: usize) -> u64 {
-        (2 * tokens * rank * size_of::<f32>()) as u64
     }
 
     fn alloc_floats(&self, len: usize) -> Vec<f32> {

@@ -31,7 +31,8 @@ pub use adamw::{DeviceAdamW, DeviceTensor, MomentKind};
 pub use array::{Array, Memory};
 pub use attention::{DeviceAttention, DeviceDocuments};
 pub use backend::{
-    Cuda, CudaLinear, CudaLoss, CudaOptions, CudaState, CudaSums, Held, HostStore, OpClass,
+    Cuda, CudaLinear, CudaLoss, CudaOptions, CudaSizes, CudaState, CudaSums, Held, HostStore,
+    OpClass,
 };
 pub use dequantize::{GroupAdapter, GroupMatrix, GroupPart};
 pub use digest::DeviceBytes;

@@ -10,6 +10,7 @@ mod loss;
 mod open;
 mod ops;
 mod profile;
+mod sizes;
 mod state;
 mod store;
 mod weights;
@@ -21,12 +22,13 @@ use cudarc::driver::{CudaSlice, CudaStream};
 
 use super::attention::DeviceAttention;
 use super::gemm::Gemm;
-use super::{CudaKernels, Halves, Memory, VECTOR, row_stride};
+use super::{CudaKernels, Halves, Memory, VECTOR};
 use crate::cuda::{Compiler, CublasLt, Gpu, GpuError};
 use crate::ops::DeviceError;
 
 pub use ops::Held;
 pub use profile::OpClass;
+pub use sizes::CudaSizes;
 pub use state::{CudaState, CudaSums};
 pub use store::HostStore;
 pub use weights::CudaLinear;
@@ -157,14 +159,22 @@ impl Cuda {
         }
     }
 
-    /// Elements from one row to the next of matrices side by side.
-    fn stride(&self, widths: &[usize]) -> usize {
-        row_stride(widths.iter().sum(), self.tail())
+    /// How it counts memory.
+    fn sizes(&self) -> CudaSizes {
+        CudaSizes {
+            rank: self.options.rank,
+            lean: self.options.lean,
+        }
     }
 
-    /// Spare columns behind every matrix: what the adapters of q, k and v need together.
+    /// Elements from one row to the next of matrices side by side.
+    fn stride(&self, widths: &[usize]) -> usize {
+        self.sizes().stride(widths)
+    }
+
+    /// Spare columns behind every matrix.
     fn tail(&self) -> usize {
-        3 * self.options.rank
+        self.sizes().tail()
     }
 }
 

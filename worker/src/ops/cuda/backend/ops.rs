@@ -3,16 +3,15 @@
 use cudarc::driver::CudaSlice;
 use half::slice::HalfFloatSliceExt as _;
 
-use super::linear::weights_len;
 use super::profile::OpClass;
 use super::store::{HostStore, Way};
-use super::{Cuda, CudaLinear, CudaLoss, locked, loss};
+use super::{Cuda, CudaLinear, CudaLoss, locked};
 use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
 use crate::ops::cuda::attention::DeviceDocuments;
 use crate::ops::cuda::{DeviceRows, Halves};
 use crate::ops::{
     AdaptedLinear, AttentionGrads, AttentionSaved, AttentionShape, DeviceError, Input, LoraBranch,
-    Norm, Ops, Qkv, Rotation,
+    Norm, Ops, Qkv, Rotation, Sizes,
 };
 
 /// Something on the device; missing where there was no room, and then no op runs ([`Ops::health`] tells why).
@@ -75,11 +74,6 @@ fn side_by_side<'a>(dy: &[&'a Held<Halves>]) -> &'a Halves {
     dy[0].get()
 }
 
-/// Elements of what a pass dequantizes to at a time, and of its logits, which are not there at the same time.
-fn scratch_len(spec: &Spec, tokens: usize, rank: usize) -> usize {
-    weights_len(spec, rank).max(loss::logits_len(spec, tokens))
-}
-
 /// A linear and its adapter, taken out.
 pub(super) fn branch<'a>(linear: &AdaptedLinear<'a, Cuda>) -> Option<LoraBranch<'a, Halves>> {
     let lora = linear.lora?;
@@ -89,6 +83,16 @@ pub(super) fn branch<'a>(linear: &AdaptedLinear<'a, Cuda>) -> Option<LoraBranch<
         scale: lora.scale,
         grad_base: lora.grad_base,
     })
+}
+
+impl Sizes for Cuda {
+    fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64 {
+        self.sizes().matrix_bytes(rows, widths)
+    }
+
+    fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
+        self.sizes().scratch_bytes(spec, tokens, rank)
+    }
 }
 
 impl Ops for Cuda {
@@ -108,14 +112,6 @@ impl Ops for Cuda {
         widths.map(|_| Held(made.next()))
     }
 
-    fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64 {
-        (2 * rows * self.stride(widths)) as u64
-    }
-
-    fn lendable_bytes(&self, rows: usize, width: usize) -> u64 {
-        self.matrix_bytes(rows, &[width])
-    }
-
     fn alloc_within<const N: usize>(
         &self,
         (lender, offset): (&Held<Halves>, u64),
@@ -130,10 +126,6 @@ impl Ops for Cuda {
         widths.map(|_| Held(made.next()))
     }
 
-    fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
-        (scratch_len(spec, tokens, rank) * 2 + tokens * spec.heads * size_of::<f32>()) as u64
-    }
-
     fn alloc_floats(&self, len: usize) -> Held<CudaSlice<f32>> {
         Held(self.attempt(|| {
             let floats = self.kernels.gpu().stream().alloc_zeros(len.max(1));
@@ -143,7 +135,7 @@ impl Ops for Cuda {
 
     fn alloc_scratch(&self, spec: &Spec, tokens: usize, rank: usize) {
         self.attempt(|| {
-            let len = scratch_len(spec, tokens, rank);
+            let len = self.sizes().scratch_len(spec, tokens, rank);
             self.scratch.with(&self.kernels, len, |_| Ok(()))
         });
     }
