@@ -132,7 +132,8 @@ pub(super) fn measure<B: Measured>(
     let start = Instant::now();
     let mut trainer = Trainer::new(
         backend,
-        parts(&job.model, &job.device, job.spec, job.weights, settings),
+        (job.spec, job.weights),
+        parts(&job.model, &job.device, spec.vocab, settings),
     )?;
     let trainer_seconds = start.elapsed().as_secs_f64();
     let steps = Steps::of(&mut trainer, settings, job.done)?;
@@ -171,13 +172,7 @@ pub(super) fn measure<B: Measured>(
     })
 }
 
-fn parts(
-    model: &str,
-    device: &str,
-    spec: Spec,
-    weights: ModelWeights,
-    settings: &StepSettings,
-) -> TrainerParts {
+fn parts(model: &str, device: &str, vocab: usize, settings: &StepSettings) -> TrainerParts {
     let nothing = Digest::of(b"measured");
     TrainerParts {
         recipe: settings.recipe(model),
@@ -190,12 +185,7 @@ fn parts(
             tokenizer: nothing,
             template: nothing,
         },
-        rows: Box::new(RandomRows::new(
-            spec.vocab,
-            settings.sequence_length as usize,
-        )),
-        spec,
-        weights,
+        rows: Box::new(RandomRows::new(vocab, settings.sequence_length as usize)),
         device: device.to_owned(),
     }
 }

@@ -35,7 +35,7 @@ macro_rules! kernel_file {
 }
 
 /// Files that do not depend on the model.
-static COMMON: [KernelFile; 9] = [
+static COMMON: [KernelFile; 10] = [
     kernel_file!("accumulate", fuses: true),
     kernel_file!("adamw", fuses: false),
     kernel_file!("attention_delta", fuses: true),
@@ -43,6 +43,7 @@ static COMMON: [KernelFile; 9] = [
     kernel_file!("glu", fuses: true),
     kernel_file!("nf4", fuses: true),
     kernel_file!("norm", fuses: true),
+    kernel_file!("quantize", fuses: false),
     kernel_file!("rope", fuses: true),
     kernel_file!("rows", fuses: true),
 ];

@@ -1,5 +1,7 @@
 //! A base model on a compute backend.
 
+use std::convert::Infallible;
+
 use super::{
     DenseMatrix, FrozenLinear, LayerWeights, LinearWeights, ModelWeights, Projection, Spec,
     SpecError,
@@ -10,10 +12,15 @@ use crate::ops::{Cpu, Ops};
 pub struct Model<O: Ops = Cpu> {
     ops: O,
     spec: Spec,
-    embed: O::Linear,
-    layers: Vec<DeviceLayer<O>>,
-    final_norm: O::Floats,
-    head: Option<O::Linear>,
+    tensors: DeviceTensors<O>,
+}
+
+/// A model's tensors on the device.
+pub(super) struct DeviceTensors<O: Ops> {
+    pub(super) embed: O::Linear,
+    pub(super) layers: Vec<DeviceLayer<O>>,
+    pub(super) final_norm: O::Floats,
+    pub(super) head: Option<O::Linear>,
 }
 
 /// One decoder layer on the device.
@@ -72,34 +79,23 @@ impl<O: Ops> Model<O> {
     /// The first tensor that does not fit.
     pub fn new(ops: O, spec: Spec, weights: ModelWeights) -> Result<Self, ModelError> {
         check(&spec, &weights)?;
-        let norm = |weight: Vec<f32>| {
-            ops.upload(weight.into_iter().map(|w| w + spec.norm_offset).collect())
+        let upload = |weight: FrozenLinear| Ok::<_, Infallible>(ops.upload_linear(weight));
+        let layer = |layer: LayerWeights| {
+            let Ok(layer) = layer.try_map(upload);
+            DeviceLayer::new(&ops, &spec, layer)
         };
-        let table = |matrix: DenseMatrix| ops.upload_linear(FrozenLinear::Dense(matrix));
-        let linear = |linear: LinearWeights| DeviceLinear {
-            weight: ops.upload_linear(linear.weight),
-            bias: linear.bias.map(|bias| ops.upload(bias)),
+        let tensors = DeviceTensors {
+            embed: ops.upload_embeddings(weights.embed, spec.tied_head),
+            layers: weights.layers.into_iter().map(layer).collect(),
+            final_norm: upload_norm(&ops, &spec, weights.final_norm),
+            head: weights.head.map(|head| upload_table(&ops, head)),
         };
-        let layer = |layer: LayerWeights| DeviceLayer {
-            attn_norm: norm(layer.attn_norm),
-            mlp_norm: norm(layer.mlp_norm),
-            linears: [
-                layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down,
-            ]
-            .map(linear),
-        };
-        let embed = ops.upload_embeddings(weights.embed, spec.tied_head);
-        let layers = weights.layers.into_iter().map(layer).collect();
-        let final_norm = norm(weights.final_norm);
-        let head = weights.head.map(table);
-        Ok(Self {
-            ops,
-            spec,
-            embed,
-            layers,
-            final_norm,
-            head,
-        })
+        Ok(Self::from_device(ops, spec, tensors))
+    }
+
+    /// A model of tensors that are on the device already and have the shapes of `spec`.
+    pub(super) fn from_device(ops: O, spec: Spec, tensors: DeviceTensors<O>) -> Self {
+        Self { ops, spec, tensors }
     }
 
     /// The backend.
@@ -117,29 +113,56 @@ impl<O: Ops> Model<O> {
     /// Token embeddings, vocabulary × hidden.
     #[must_use]
     pub fn embed(&self) -> &O::Linear {
-        &self.embed
+        &self.tensors.embed
     }
 
     /// One layer.
     #[must_use]
     pub fn layer(&self, layer: usize) -> &DeviceLayer<O> {
-        &self.layers[layer]
+        &self.tensors.layers[layer]
     }
 
     /// Norm before the head, the family's offset added.
     #[must_use]
     pub fn final_norm(&self) -> &O::Floats {
-        &self.final_norm
+        &self.tensors.final_norm
     }
 
     /// The head, vocabulary × hidden; the embeddings where tied.
     #[must_use]
     pub fn head(&self) -> &O::Linear {
-        self.head.as_ref().unwrap_or(&self.embed)
+        let DeviceTensors { embed, head, .. } = &self.tensors;
+        head.as_ref().unwrap_or(embed)
     }
 }
 
+/// A norm's weight, the family's offset added.
+pub(super) fn upload_norm<O: Ops>(ops: &O, spec: &Spec, weight: Vec<f32>) -> O::Floats {
+    ops.upload(weight.into_iter().map(|w| w + spec.norm_offset).collect())
+}
+
+/// A head of its own.
+pub(super) fn upload_table<O: Ops>(ops: &O, head: DenseMatrix) -> O::Linear {
+    ops.upload_linear(FrozenLinear::Dense(head))
+}
+
 impl<O: Ops> DeviceLayer<O> {
+    /// A layer of matrices that are on the device already; norms and biases are moved there.
+    pub(super) fn new(ops: &O, spec: &Spec, layer: LayerWeights<O::Linear>) -> Self {
+        let linear = |linear: LinearWeights<O::Linear>| DeviceLinear {
+            weight: linear.weight,
+            bias: linear.bias.map(|bias| ops.upload(bias)),
+        };
+        Self {
+            attn_norm: upload_norm(ops, spec, layer.attn_norm),
+            mlp_norm: upload_norm(ops, spec, layer.mlp_norm),
+            linears: [
+                layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down,
+            ]
+            .map(linear),
+        }
+    }
+
     /// The linear of one projection.
     #[must_use]
     pub fn linear(&self, projection: Projection) -> &DeviceLinear<O> {

@@ -1,7 +1,8 @@
 //! The decoder: its dimensions, its frozen weights, its layer.
 //!
 //! A model family is a [`Spec`], not a file of layers. [`ModelWeights`] is what a loader fills, in host memory;
-//! [`Model`] is the same on a compute backend. The layer's forward and backward are written by hand, once
+//! [`Model`] is the same on a compute backend, which
+//! [`loader::load_onto`] fills tensor by tensor. The layer's forward and backward are written by hand, once
 //! ([`layer`]), over [`crate::ops::Ops`].
 
 pub mod layer;
@@ -14,6 +15,7 @@ mod presets;
 mod random;
 mod rope;
 mod spec;
+mod stored;
 #[cfg(test)]
 pub(crate) mod tests_support;
 mod weights;
@@ -25,4 +27,5 @@ pub use presets::Preset;
 pub use random::RandomFormat;
 pub use rope::{RopeScaling, RopeSpec};
 pub use spec::{Activation, Projection, Spec, SpecError};
+pub use stored::StoredMatrix;
 pub use weights::{FrozenLinear, LayerWeights, LinearWeights, ModelWeights};

@@ -56,40 +56,77 @@ impl FrozenLinear {
 
 /// A linear: `y = W·x (+ bias)`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LinearWeights {
+pub struct LinearWeights<W = FrozenLinear> {
     /// W.
-    pub weight: FrozenLinear,
+    pub weight: W,
     /// One number an output, where the family has them.
     pub bias: Option<Vec<f32>>,
 }
 
 /// One decoder layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LayerWeights {
+pub struct LayerWeights<W = FrozenLinear> {
     /// Norm before attention (`input_layernorm`).
     pub attn_norm: Vec<f32>,
     /// `self_attn.q_proj`.
-    pub q: LinearWeights,
+    pub q: LinearWeights<W>,
     /// `self_attn.k_proj`.
-    pub k: LinearWeights,
+    pub k: LinearWeights<W>,
     /// `self_attn.v_proj`.
-    pub v: LinearWeights,
+    pub v: LinearWeights<W>,
     /// `self_attn.o_proj`.
-    pub o: LinearWeights,
+    pub o: LinearWeights<W>,
     /// Norm before the MLP (`post_attention_layernorm`).
     pub mlp_norm: Vec<f32>,
     /// `mlp.gate_proj`.
-    pub gate: LinearWeights,
+    pub gate: LinearWeights<W>,
     /// `mlp.up_proj`.
-    pub up: LinearWeights,
+    pub up: LinearWeights<W>,
     /// `mlp.down_proj`.
-    pub down: LinearWeights,
+    pub down: LinearWeights<W>,
 }
 
-impl LayerWeights {
+impl<W> LayerWeights<W> {
+    /// The same layer with matrices that `change` makes of these, in the order of [`Projection::ALL`].
+    ///
+    /// # Errors
+    /// The first of `change`'s; the matrices after it are dropped.
+    pub fn try_map<V, E>(
+        self,
+        mut change: impl FnMut(W) -> Result<V, E>,
+    ) -> Result<LayerWeights<V>, E> {
+        let mut linear = |linear: LinearWeights<W>| {
+            Ok(LinearWeights {
+                weight: change(linear.weight)?,
+                bias: linear.bias,
+            })
+        };
+        Ok(LayerWeights {
+            attn_norm: self.attn_norm,
+            q: linear(self.q)?,
+            k: linear(self.k)?,
+            v: linear(self.v)?,
+            o: linear(self.o)?,
+            mlp_norm: self.mlp_norm,
+            gate: linear(self.gate)?,
+            up: linear(self.up)?,
+            down: linear(self.down)?,
+        })
+    }
+
+    /// Bytes held, where a matrix holds what `weight` says.
+    pub fn bytes(&self, weight: impl Fn(&W) -> usize) -> usize {
+        let linear = |projection: &Projection| {
+            let LinearWeights { weight: w, bias } = self.linear(*projection);
+            weight(w) + bias.as_ref().map_or(0, |bias| 4 * bias.len())
+        };
+        let linears: usize = Projection::ALL.iter().map(linear).sum();
+        linears + 4 * (self.attn_norm.len() + self.mlp_norm.len())
+    }
+
     /// The linear of one projection.
     #[must_use]
-    pub fn linear(&self, projection: Projection) -> &LinearWeights {
+    pub fn linear(&self, projection: Projection) -> &LinearWeights<W> {
         match projection {
             Projection::Q => &self.q,
             Projection::K => &self.k,
@@ -119,16 +156,7 @@ impl ModelWeights {
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let norms = |layer: &LayerWeights| 4 * (layer.attn_norm.len() + layer.mlp_norm.len());
-        let linear =
-            |l: &LinearWeights| l.weight.bytes() + l.bias.as_ref().map_or(0, |b| 4 * b.len());
-        let layer = |l: &LayerWeights| {
-            norms(l)
-                + Projection::ALL
-                    .iter()
-                    .map(|&p| linear(l.linear(p)))
-                    .sum::<usize>()
-        };
+        let layer = |layer: &LayerWeights| layer.bytes(FrozenLinear::bytes);
         let layers: usize = self.layers.iter().map(layer).sum();
         self.embed.bytes()
             + layers

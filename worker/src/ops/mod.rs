@@ -27,7 +27,8 @@ pub use types::{
     Mat, Norm, Out, Qkv, Rotation, Turn, Write,
 };
 
-use crate::model::{Activation, DenseMatrix, FrozenLinear};
+use crate::model::loader::LoadError;
+use crate::model::{Activation, DenseMatrix, FrozenLinear, StoredMatrix};
 
 /// A compute backend. See the module for the contract that all methods share.
 pub trait Ops: Sizes + Send + Sync + Sized {
@@ -104,6 +105,14 @@ pub trait Ops: Sizes + Send + Sync + Sized {
 
     /// A frozen matrix, moved to the device.
     fn upload_linear(&self, weight: FrozenLinear) -> Self::Linear;
+
+    /// A matrix quantized to NF4 on its way from its file to the device. The same bits on every backend.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds what is not finite. What fails on the device shows in [`Self::health`].
+    fn quantize_linear(&self, stored: &dyn StoredMatrix) -> Result<Self::Linear, LoadError> {
+        Ok(self.upload_linear(FrozenLinear::Nf4(stored.quantize()?)))
+    }
 
     /// The table that tokens are looked up in; also the head where that is tied.
     fn upload_embeddings(&self, table: DenseMatrix, tied: bool) -> Self::Linear;

@@ -1,5 +1,7 @@
 //! The magnitudes of NF4 blocks: plain, or quantized once more.
 
+use rayon::prelude::*;
+
 use super::dynamic_map;
 
 /// Blocks that share one nested magnitude.
@@ -28,18 +30,22 @@ impl Absmax {
     pub fn double(magnitudes: &[f32]) -> Self {
         let sum: f64 = magnitudes.iter().copied().map(f64::from).sum();
         let offset = (sum / magnitudes.len().max(1) as f64) as f32;
-        let mut codes = Vec::with_capacity(magnitudes.len());
-        let mut nested = Vec::with_capacity(magnitudes.len().div_ceil(NESTED_BLOCK));
-        for group in magnitudes.chunks(NESTED_BLOCK) {
-            let largest = group
-                .iter()
-                .fold(0.0_f32, |most, m| most.max((m - offset).abs()));
-            nested.push(largest);
-            let inverse = 1.0 / largest;
-            let code =
-                |m: &f32| dynamic_map::nearest(dynamic_map::signed(), (m - offset) * inverse);
-            codes.extend(group.iter().map(code));
-        }
+        let mut codes = vec![0; magnitudes.len()];
+        let mut nested = vec![0.0; magnitudes.len().div_ceil(NESTED_BLOCK)];
+        (magnitudes.par_chunks(NESTED_BLOCK))
+            .zip(codes.par_chunks_mut(NESTED_BLOCK))
+            .zip(nested.par_iter_mut())
+            .for_each(|((group, codes), nested)| {
+                let largest = group
+                    .iter()
+                    .fold(0.0_f32, |most, m| most.max((m - offset).abs()));
+                *nested = largest;
+                let inverse = 1.0 / largest;
+                for (code, m) in codes.iter_mut().zip(group) {
+                    let deviation = (m - offset) * inverse;
+                    *code = dynamic_map::nearest(dynamic_map::signed(), deviation);
+                }
+            });
         Self::Double {
             codes,
             nested,

@@ -31,7 +31,7 @@ pub const TABLE: [f32; 16] = [
 ];
 
 /// A value's code is the number of thresholds strictly below it.
-const THRESHOLDS: [f32; 15] = [
+pub(crate) const THRESHOLDS: [f32; 15] = [
     -0.848_096_4,
     -0.610_632_9,
     -0.459_995_27,
@@ -186,6 +186,13 @@ impl Nf4Matrix {
         self.packed.len() + self.absmax.bytes()
     }
 
+    /// Bytes that a matrix with double quantization holds.
+    #[must_use]
+    pub fn bytes_for((rows, cols): (usize, usize)) -> usize {
+        let blocks = (rows * cols).div_ceil(BLOCK);
+        (rows * cols).div_ceil(2) + blocks + 4 * blocks.div_ceil(NESTED_BLOCK) + 4
+    }
+
     /// Writes rows as f32, `=`.
     ///
     /// # Panics
@@ -333,6 +340,14 @@ mod tests {
             .collect();
         assert_eq!(dequantized(&rounded), expected);
         assert_ne!(dequantized(&exact), expected);
+    }
+
+    #[test]
+    fn the_bytes_of_a_shape_are_those_of_its_matrix() {
+        for (rows, cols) in [(1, 1), (3, 43), (64, 257), (300, 64)] {
+            let matrix = Nf4Matrix::quantize(rows, cols, &vec![0.5; rows * cols]);
+            assert_eq!(Nf4Matrix::bytes_for((rows, cols)), matrix.bytes());
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! From a source of weights to [`ModelWeights`], tensor by tensor.
+//! From a source of weights to a model's tensors, one at a time.
 //!
 //! No tensor ever exists in f32 as a whole: each is read, converted and stored in pieces of [`PIECE_ELEMENTS`], one a
 //! thread, so that the peak is the finished model and a few megabytes.
@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::error::LoadError;
 use super::file::Scratch;
 use super::floats::FloatType;
+use super::incoming::{Incoming, ToQuantize};
 use super::inspect::check_layer_count;
 use super::names::{Part, TensorRole};
 use super::source::{Rows, Stored, WeightSource};
@@ -55,25 +56,39 @@ impl<'a> Assembly<'a> {
     /// Loads every tensor of the model.
     pub(super) fn run(mut self) -> Result<ModelWeights, LoadError> {
         check_layer_count(self.spec, self.source)?;
-        let (vocab, hidden) = (self.spec.vocab, self.spec.hidden);
-        let embed = self.dense(TensorRole::Embed, vocab, hidden)?;
-        let layers = (0..self.spec.layers)
-            .map(|layer| self.layer(layer))
-            .collect::<Result<_, _>>()?;
-        let final_norm = self.vector(TensorRole::FinalNorm, hidden)?;
-        let head = match self.spec.tied_head {
-            true => None,
-            false => Some(self.dense(TensorRole::Head, vocab, hidden)?),
-        };
         Ok(ModelWeights {
-            embed,
-            layers,
-            final_norm,
-            head,
+            embed: self.embed()?,
+            layers: (0..self.spec.layers)
+                .map(|layer| self.layer(layer)?.try_map(Incoming::into_host))
+                .collect::<Result<_, _>>()?,
+            final_norm: self.final_norm()?,
+            head: self.head()?,
         })
     }
 
-    fn layer(&mut self, layer: usize) -> Result<LayerWeights, LoadError> {
+    /// The embeddings.
+    pub(super) fn embed(&mut self) -> Result<DenseMatrix, LoadError> {
+        self.dense(TensorRole::Embed, self.spec.vocab, self.spec.hidden)
+    }
+
+    /// The norm before the head.
+    pub(super) fn final_norm(&mut self) -> Result<Vec<f32>, LoadError> {
+        self.vector(TensorRole::FinalNorm, self.spec.hidden)
+    }
+
+    /// The head, where it is not the embeddings.
+    pub(super) fn head(&mut self) -> Result<Option<DenseMatrix>, LoadError> {
+        match self.spec.tied_head {
+            true => Ok(None),
+            false => {
+                let head = self.dense(TensorRole::Head, self.spec.vocab, self.spec.hidden);
+                head.map(Some)
+            }
+        }
+    }
+
+    /// A layer. Its matrices that are to be quantized are still in the file.
+    pub(super) fn layer(&mut self, layer: usize) -> Result<LayerWeights<Incoming<'a>>, LoadError> {
         let hidden = self.spec.hidden;
         Ok(LayerWeights {
             attn_norm: self.vector(TensorRole::Layer(layer, Part::AttnNorm), hidden)?,
@@ -88,14 +103,21 @@ impl<'a> Assembly<'a> {
         })
     }
 
-    fn linear(&mut self, layer: usize, projection: Projection) -> Result<LinearWeights, LoadError> {
-        let (rows, cols) = self.spec.shape(projection);
+    fn linear(
+        &mut self,
+        layer: usize,
+        projection: Projection,
+    ) -> Result<LinearWeights<Incoming<'a>>, LoadError> {
+        let shape @ (rows, cols) = self.spec.shape(projection);
         let weight = TensorRole::Layer(layer, Part::Weight(projection));
         let weight = match self.source.find(weight, &[rows, cols])? {
-            Stored::Nf4(matrix) => FrozenLinear::Nf4(matrix),
-            Stored::Rows(stored) => match self.precision {
-                Precision::Nf4 => FrozenLinear::Nf4(quantize(&stored, rows, cols)?),
-                Precision::Stored => FrozenLinear::Dense(read_dense(&stored, rows, cols)?),
+            Stored::Nf4(matrix) => Incoming::Ready(FrozenLinear::Nf4(matrix)),
+            Stored::Rows(rows) => match self.precision {
+                Precision::Nf4 => Incoming::ToQuantize(ToQuantize { rows, shape }),
+                Precision::Stored => {
+                    let dense = read_dense(&rows, shape.0, shape.1)?;
+                    Incoming::Ready(FrozenLinear::Dense(dense))
+                }
             },
         };
         self.report(rows * cols);
@@ -169,7 +191,11 @@ impl Buffers {
     }
 }
 
-fn quantize(stored: &Rows<'_>, rows: usize, cols: usize) -> Result<Nf4Matrix, LoadError> {
+/// Quantizes in host memory.
+pub(super) fn quantize(
+    stored: &Rows<'_>,
+    (rows, cols): (usize, usize),
+) -> Result<Nf4Matrix, LoadError> {
     let elements = rows * cols;
     let piece = piece_rows(cols);
     let mut packed = vec![0; elements.div_ceil(2)];

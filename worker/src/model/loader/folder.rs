@@ -149,4 +149,8 @@ impl ReadRows for FloatRows<'_> {
     fn format(&self) -> Option<FloatType> {
         Some(self.float)
     }
+
+    fn plain(&self) -> Option<(&RangeFile, u64)> {
+        Some((self.file, self.offset))
+    }
 }

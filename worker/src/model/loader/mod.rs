@@ -1,7 +1,7 @@
 //! Base models from disk: a Hugging Face folder or a GGUF file → [`Spec`] and [`ModelWeights`].
 //!
 //! ```text
-//! path → location (which files) → config | gguf_spec (Spec) → folder | gguf (a source of rows) → assemble
+//! path → location (which files) → config | gguf_spec (Spec) → folder | gguf (a source of rows) → assemble → onto
 //! ```
 //!
 //! A source finds tensors by role, checks shape and format, and reads any range of rows as f32. Assembly quantizes
@@ -19,9 +19,11 @@ mod floats;
 mod folder;
 mod gguf;
 mod gguf_spec;
+mod incoming;
 mod inspect;
 mod location;
 mod names;
+mod onto;
 mod report;
 mod safetensors;
 mod source;
@@ -38,10 +40,12 @@ use weft_common::id::Digest;
 pub use context::check_context;
 pub use digest::model_digest;
 pub use error::LoadError;
+pub use onto::{PlacedModel, load_onto};
 pub use report::LoadReport;
 
 use super::{ModelWeights, Spec};
 use assemble::Assembly;
+use digest::beside_digest;
 use folder::Folder;
 use gguf::Gguf;
 use location::Location;
@@ -89,7 +93,17 @@ enum Precision {
     Stored,
 }
 
-/// Loads the base model at `path`. **Cost**: reads every file once, twice where the digest is not given.
+impl LoadOptions {
+    fn precision(&self) -> Precision {
+        match self.load_in_4bit {
+            true => Precision::Nf4,
+            false => Precision::Stored,
+        }
+    }
+}
+
+/// Loads the base model at `path`. **Cost**: reads every file once, and once more beside that where the digest is not
+/// given, from the system's cache where the machine has the memory.
 ///
 /// # Errors
 /// Whatever is missing, damaged or not supported, by name; nothing is skipped.
@@ -99,15 +113,13 @@ pub fn load(
     progress: LoadProgressFn<'_>,
 ) -> Result<LoadedModel, LoadError> {
     let started = Instant::now();
-    let digest = options.digest.map_or_else(|| model_digest(path), Ok)?;
-    let precision = match options.load_in_4bit {
-        true => Precision::Nf4,
-        false => Precision::Stored,
-    };
-    let (spec, weights) = open(path, |spec, source| {
-        Assembly::new(source, spec, precision, progress).run()
+    let precision = options.precision();
+    let ((spec, weights), digest) = beside_digest(path, options.digest, || {
+        open(path, |spec, source| {
+            Assembly::new(source, spec, precision, progress).run()
+        })
     })?;
-    let report = LoadReport::new(&weights, started.elapsed());
+    let report = LoadReport::new(path, weights.bytes() as u64, started.elapsed())?;
     Ok(LoadedModel {
         spec,
         weights,

@@ -1,13 +1,17 @@
 //! What loading took.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::model::ModelWeights;
+use super::digest::file_bytes;
+use super::error::LoadError;
 
 /// Memory and time of one load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadReport {
-    /// Bytes of host memory that the weights hold.
+    /// Bytes of the model's files.
+    pub file_bytes: u64,
+    /// Bytes of memory that the weights hold.
     pub weight_bytes: u64,
     /// Wall-clock time, the digest included.
     pub elapsed: Duration,
@@ -16,12 +20,23 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    pub(super) fn new(weights: &ModelWeights, elapsed: Duration) -> Self {
-        Self {
-            weight_bytes: weights.bytes() as u64,
+    pub(super) fn new(
+        path: &Path,
+        weight_bytes: u64,
+        elapsed: Duration,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            file_bytes: file_bytes(path)?,
+            weight_bytes,
             elapsed,
             peak_resident_bytes: peak_resident_bytes(),
-        }
+        })
+    }
+
+    /// Billions of bytes of the files a second.
+    #[must_use]
+    pub fn gigabytes_per_second(&self) -> f64 {
+        self.file_bytes as f64 / 1e9 / self.elapsed.as_secs_f64().max(1e-9)
     }
 }
 

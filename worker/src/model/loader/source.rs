@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::LoadError;
-use super::file::Scratch;
+use super::file::{RangeFile, Scratch};
 use super::floats::FloatType;
 use super::names::TensorRole;
 use crate::quant::Nf4Matrix;
@@ -50,11 +50,13 @@ impl Rows<'_> {
         // Quantization would turn a NaN into an ordinary weight.
         match out.iter().find(|value| !value.is_finite()) {
             None => Ok(()),
-            Some(value) => Err(LoadError::damaged(
-                self.path,
-                format!("tensor `{}` holds {value}", self.name),
-            )),
+            Some(&value) => Err(self.not_finite(value)),
         }
+    }
+
+    /// The error for `value`, which is not finite.
+    pub(super) fn not_finite(&self, value: f32) -> LoadError {
+        LoadError::damaged(self.path, format!("tensor `{}` holds {value}", self.name))
     }
 
     /// The float format that the values are stored in; `None` where they were quantized.
@@ -70,4 +72,9 @@ pub(super) trait ReadRows: Sync {
 
     /// See [`Rows::format`].
     fn format(&self) -> Option<FloatType>;
+
+    /// Where the stored numbers lie one after another, little-endian; `None` where they are not [`Self::format`]'s.
+    fn plain(&self) -> Option<(&RangeFile, u64)> {
+        None
+    }
 }

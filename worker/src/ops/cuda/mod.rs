@@ -23,6 +23,7 @@ mod halves;
 mod nf4;
 mod norm;
 mod place;
+mod quantize;
 mod rope;
 mod rows;
 
@@ -40,6 +41,7 @@ pub use gemm::{Add, Gemm, Lay, Product, Tokens};
 pub use halves::{Halves, row_stride};
 pub use nf4::DeviceNf4;
 pub use place::{Place, PlaceMut};
+pub use quantize::{QuantizeError, Staging};
 pub use rows::DeviceRows;
 
 use cudarc::driver::{CudaFunction, DriverError, LaunchConfig};
@@ -69,6 +71,7 @@ pub struct CudaKernels {
     nf4_dequantize_group: CudaFunction,
     /// Blocks of it that are resident at once.
     dequantizing_blocks: u32,
+    nf4_quantize: CudaFunction,
     rms_norm_backward: CudaFunction,
     rms_norm_forward: CudaFunction,
     rope: CudaFunction,
@@ -99,6 +102,7 @@ impl CudaKernels {
             glu_backward: gpu.kernel("glu", "glu_backward")?,
             glu_forward: gpu.kernel("glu", "glu_forward")?,
             nf4_dequantize_group,
+            nf4_quantize: gpu.kernel("quantize", "nf4_quantize")?,
             rms_norm_backward: gpu.kernel("norm", "rms_norm_backward")?,
             rms_norm_forward: gpu.kernel("norm", "rms_norm_forward")?,
             rope: gpu.kernel("rope", "rope")?,

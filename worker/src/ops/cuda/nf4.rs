@@ -78,9 +78,57 @@ impl CudaKernels {
             elements.is_multiple_of(nf4::BLOCK),
             "{elements} elements in blocks of 64"
         );
-        let failed = self.during("uploading an NF4 matrix");
+        let packed = self.gpu.stream().clone_htod(matrix.packed());
+        let packed = packed.map_err(self.during("uploading an NF4 matrix"))?;
+        let shape = (matrix.rows(), matrix.cols());
+        self.place_nf4(shape, packed, matrix.absmax(), matrix.dtype())
+    }
+
+    /// The matrix in host memory, for comparisons. Waits for all work before it.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// Never: a matrix on the device has the arrays of its shape.
+    pub fn download_nf4(&self, matrix: &DeviceNf4) -> Result<Nf4Matrix, GpuError> {
+        let failed = self.during("reading an NF4 matrix");
         let stream = self.gpu.stream();
-        let (absmax, nested, offset) = match matrix.absmax() {
+        let packed = stream.clone_dtoh(&matrix.packed).map_err(&failed)?;
+        let absmax = stream.clone_dtoh(&matrix.absmax).map_err(&failed)?;
+        let nested = matrix
+            .nested
+            .as_ref()
+            .map(|(nested, _)| stream.clone_dtoh(nested))
+            .transpose()
+            .map_err(&failed)?;
+        stream.synchronize().map_err(failed)?;
+        let absmax = match nested {
+            None => {
+                let bytes = absmax.as_chunks::<4>().0;
+                Absmax::Single(bytes.iter().map(|b| f32::from_le_bytes(*b)).collect())
+            }
+            Some(nested) => Absmax::Double {
+                codes: absmax,
+                nested,
+                offset: matrix.offset,
+            },
+        };
+        let made = Nf4Matrix::from_parts(matrix.shape(), packed, absmax, matrix.stored);
+        Ok(made.expect("its arrays were made for its shape"))
+    }
+
+    /// A matrix of codes that are on the device already.
+    pub(super) fn place_nf4(
+        &self,
+        (rows, cols): (usize, usize),
+        packed: CudaSlice<u8>,
+        absmax: &Absmax,
+        stored: StoredDtype,
+    ) -> Result<DeviceNf4, GpuError> {
+        let failed = self.during("uploading magnitudes");
+        let stream = self.gpu.stream();
+        let (absmax, nested, offset) = match absmax {
             Absmax::Single(magnitudes) => (
                 stream.clone_htod(bytemuck::cast_slice::<_, u8>(magnitudes)),
                 None,
@@ -99,13 +147,13 @@ impl CudaKernels {
             }
         };
         Ok(DeviceNf4 {
-            rows: matrix.rows(),
-            cols: matrix.cols(),
-            packed: stream.clone_htod(matrix.packed()).map_err(&failed)?,
+            rows,
+            cols,
+            packed,
             absmax: absmax.map_err(&failed)?,
             nested,
             offset,
-            stored: matrix.dtype(),
+            stored,
         })
     }
 }

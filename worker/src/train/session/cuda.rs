@@ -1,21 +1,32 @@
-//! Engines on a GPU: the one place here that knows its backend.
+//! Base models on a GPU: the one place here that knows its backend.
 
 use std::path::Path;
 
-use super::TrainerParts;
-use super::open::engine;
-use crate::agent::{Engine, EngineError, ErrorKind};
-use crate::checkpoint::SharedStore;
+use weft_common::id::Digest;
+use weft_common::recipe::Recipe;
+
+use super::open::{check_rows, load_options, log_loaded};
+use crate::agent::{EngineError, ErrorKind};
 use crate::cuda::GpuFacts;
+use crate::model::Model;
+use crate::model::loader::{load_onto, read_spec};
 use crate::ops::cuda::Cuda;
 
-/// The engine of a job on a GPU, whose compiled kernels are kept in a folder.
-pub(super) fn open_cuda(
+/// A base model on a GPU, and the bytes that it holds.
+pub(super) type PlacedBase = (Model<Cuda>, u64);
+
+/// Opens a GPU, whose compiled kernels are kept in a folder, and loads a job's base model onto it.
+pub(super) fn load_base(
     place: (&GpuFacts, &Path),
-    parts: TrainerParts,
-    shared: Option<SharedStore>,
-) -> Result<Box<dyn Engine>, EngineError> {
-    let cuda = Cuda::for_job(place, &parts.recipe, &parts.spec)
+    recipe: &Recipe,
+) -> Result<(PlacedBase, Digest), EngineError> {
+    let unreadable = |error| EngineError::new(ErrorKind::Model, error);
+    let path = Path::new(&recipe.model.base_model);
+    let spec = read_spec(path).map_err(unreadable)?;
+    check_rows(&spec, recipe)?;
+    let cuda = Cuda::for_job(place, recipe, &spec)
         .map_err(|error| EngineError::new(ErrorKind::Memory, error))?;
-    engine(cuda, parts, shared)
+    let base = load_onto(cuda, path, &load_options(recipe), &|_| ()).map_err(unreadable)?;
+    log_loaded(recipe, &spec, &base.report);
+    Ok(((base.model, base.report.weight_bytes), base.digest))
 }

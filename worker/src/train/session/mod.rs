@@ -35,7 +35,7 @@ pub use factory::engine_factory;
 pub use open::{Dataset, open};
 pub use rows::RowSource;
 
-/// What a trainer is made from.
+/// What a trainer is made from, beside the base model.
 pub struct TrainerParts {
     /// The recipe.
     pub recipe: Recipe,
@@ -45,10 +45,6 @@ pub struct TrainerParts {
     pub largest_slot_tokens: usize,
     /// Digests of everything that the result depends on.
     pub inputs: InputDigests,
-    /// The base model's dimensions.
-    pub spec: Spec,
-    /// The base model.
-    pub weights: ModelWeights,
     /// The prepared rows.
     pub rows: Box<dyn RowSource>,
     /// The device for people.
@@ -92,13 +88,29 @@ pub struct Trainer<B: Backend = Cpu> {
 }
 
 impl<B: Backend> Trainer<B> {
-    /// A trainer before its first step.
+    /// A trainer before its first step, of a base model in host memory.
     ///
     /// # Errors
     /// Weights that do not fit the dimensions, an adapter that does not fit the model, or a device without room.
-    pub fn new(backend: B, parts: TrainerParts) -> Result<Self, TrainerError> {
-        let TrainerParts { recipe, spec, .. } = parts;
-        let adapter = Adapter::new(&spec, &recipe.lora, recipe.adapter_seed())?;
+    pub fn new(
+        backend: B,
+        (spec, weights): (Spec, ModelWeights),
+        parts: TrainerParts,
+    ) -> Result<Self, TrainerError> {
+        let base_bytes = weights.bytes() as u64;
+        Self::with_model((Model::new(backend, spec, weights)?, base_bytes), parts)
+    }
+
+    /// A trainer before its first step, of a base model on its device and the bytes that it holds.
+    ///
+    /// # Errors
+    /// An adapter that does not fit the model, or a device without room.
+    pub fn with_model(
+        (model, base_bytes): (Model<B>, u64),
+        parts: TrainerParts,
+    ) -> Result<Self, TrainerError> {
+        let recipe = parts.recipe;
+        let adapter = Adapter::new(model.spec(), &recipe.lora, recipe.adapter_seed())?;
         let layout = adapter.layout();
         let matrices = layout
             .tensors()
@@ -110,8 +122,6 @@ impl<B: Backend> Trainer<B> {
             rank: layout.max_rank(),
         };
         let len = layout.len();
-        let base_bytes = parts.weights.bytes() as u64;
-        let model = Model::new(backend, spec, parts.weights)?;
         let backend = model.ops();
         let state = backend.place_state(TrainState {
             adapter,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tracing::info;
 use weft_common::checkpoint::InputDigests;
@@ -11,12 +10,12 @@ use weft_common::id::{Digest, Step};
 use weft_common::plan::{PlanSpec, StepPlanner};
 use weft_common::recipe::Recipe;
 
-use super::cuda::open_cuda;
-use super::{RowSource, Trainer, TrainerError, TrainerParts};
+use super::{RowSource, Trainer, TrainerError, TrainerParts, cuda};
 use crate::agent::{Engine, EngineError, ErrorKind, JobSetup};
 use crate::checkpoint::SharedStore;
 use crate::device::Device;
-use crate::model::loader::{LoadOptions, LoadedModel, check_context, load};
+use crate::model::Spec;
+use crate::model::loader::{LoadOptions, LoadReport, LoadedModel, check_context, load};
 use crate::train::{Backend, cpu_for_job};
 
 /// Steps that are planned ahead to find the largest slot; a larger one that comes later makes the buffers grow.
@@ -46,24 +45,30 @@ pub fn open(
     device: &Device,
     shared: Option<SharedStore>,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    let parts = load_parts(setup, dataset, device)?;
+    let recipe = &setup.recipe;
+    let largest_slot_tokens = largest_slot(setup, &dataset.stats)?;
+    let parts = |base_model| parts(setup, (dataset, base_model), largest_slot_tokens, device);
     match device {
         Device::Cpu { .. } => {
-            let cpu = cpu_for_job(&parts.recipe, &parts.spec, &parts.weights);
+            let base = load_base(recipe)?;
+            let cpu = cpu_for_job(recipe, &base.spec, &base.weights);
             let cpu = cpu.map_err(|error| EngineError::new(ErrorKind::Recipe, error))?;
-            engine(cpu, parts, shared)
+            let model = (base.spec, base.weights);
+            engine(Trainer::new(cpu, model, parts(base.digest)), shared)
         }
-        Device::Cuda { gpu, kernels } => open_cuda((gpu, kernels), parts, shared),
+        Device::Cuda { gpu, kernels } => {
+            let (base, digest) = cuda::load_base((gpu, kernels), recipe)?;
+            engine(Trainer::with_model(base, parts(digest)), shared)
+        }
     }
 }
 
-/// The engine of a job on a backend.
-pub(super) fn engine<B: Backend + 'static>(
-    backend: B,
-    parts: TrainerParts,
+/// The engine over a trainer, or why there is none.
+fn engine<B: Backend + 'static>(
+    trainer: Result<Trainer<B>, TrainerError>,
     shared: Option<SharedStore>,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    let trainer = Trainer::new(backend, parts).map_err(|error| {
+    let trainer = trainer.map_err(|error| {
         let kind = match error {
             TrainerError::Model(_) => ErrorKind::Model,
             TrainerError::Lora(_) => ErrorKind::Recipe,
@@ -74,32 +79,27 @@ pub(super) fn engine<B: Backend + 'static>(
     Ok(Box::new(trainer.with_store(shared)))
 }
 
-/// Reads everything that a trainer is made from.
-fn load_parts(
+/// Everything that a trainer is made from beside the base model, whose digest is given.
+fn parts(
     setup: &JobSetup,
-    dataset: Dataset,
+    (dataset, base_model): (Dataset, Digest),
+    largest_slot_tokens: usize,
     device: &Device,
-) -> Result<TrainerParts, EngineError> {
-    let recipe = &setup.recipe;
-    let largest_slot_tokens = largest_slot(setup, &dataset.stats)?;
-    let base = load_base(recipe)?;
-    let inputs = InputDigests {
-        recipe: recipe.digest(),
-        base_model: base.digest,
-        dataset: dataset.digest,
-        tokenizer: dataset.tokenizer,
-        template: dataset.template,
-    };
-    Ok(TrainerParts {
-        recipe: recipe.clone(),
+) -> TrainerParts {
+    TrainerParts {
+        recipe: setup.recipe.clone(),
         total_steps: setup.total_steps,
         largest_slot_tokens,
-        inputs,
-        spec: base.spec,
-        weights: base.weights,
+        inputs: InputDigests {
+            recipe: setup.recipe.digest(),
+            base_model,
+            dataset: dataset.digest,
+            tokenizer: dataset.tokenizer,
+            template: dataset.template,
+        },
         rows: dataset.rows,
         device: device.to_string(),
-    })
+    }
 }
 
 /// Both sides plan from the same rows, so they count the same steps.
@@ -124,24 +124,41 @@ fn largest_slot(setup: &JobSetup, stats: &Arc<[RowStat]>) -> Result<usize, Engin
     Ok(usize::try_from(tokens.unwrap_or(0)).unwrap_or(usize::MAX))
 }
 
+/// Loads a job's base model into host memory.
 fn load_base(recipe: &Recipe) -> Result<LoadedModel, EngineError> {
-    let options = LoadOptions {
+    let path = Path::new(&recipe.model.base_model);
+    let base = load(path, &load_options(recipe), &|_| ())
+        .map_err(|error| EngineError::new(ErrorKind::Model, error))?;
+    check_rows(&base.spec, recipe)?;
+    log_loaded(recipe, &base.spec, &base.report);
+    Ok(base)
+}
+
+/// How a recipe's base model is loaded.
+pub(super) fn load_options(recipe: &Recipe) -> LoadOptions {
+    LoadOptions {
         load_in_4bit: recipe.model.load_in_4bit,
         digest: None,
-    };
-    let start = Instant::now();
-    let refused = |error| EngineError::new(ErrorKind::Model, error);
-    let base = load(Path::new(&recipe.model.base_model), &options, &|_| ()).map_err(refused)?;
-    check_context(&base.spec, recipe.model.max_seq_length as usize)
-        .map_err(|error| EngineError::new(ErrorKind::Recipe, error))?;
+    }
+}
+
+/// Refuses rows that are longer than the model can see.
+pub(super) fn check_rows(spec: &Spec, recipe: &Recipe) -> Result<(), EngineError> {
+    check_context(spec, recipe.model.max_seq_length as usize)
+        .map_err(|error| EngineError::new(ErrorKind::Recipe, error))
+}
+
+/// Tells what loading took.
+pub(super) fn log_loaded(recipe: &Recipe, spec: &Spec, report: &LoadReport) {
     info!(
         base_model = recipe.model.base_model,
-        parameters = base.spec.parameters(),
-        bytes = base.weights.bytes(),
-        seconds = start.elapsed().as_secs_f64(),
+        parameters = spec.parameters(),
+        bytes = report.weight_bytes,
+        file_bytes = report.file_bytes,
+        seconds = report.elapsed.as_secs_f64(),
+        gigabytes_per_second = report.gigabytes_per_second(),
         "base model loaded"
     );
-    Ok(base)
 }
 
 #[cfg(test)]

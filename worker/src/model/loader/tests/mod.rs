@@ -6,6 +6,7 @@ mod bitsandbytes;
 mod checkpoint;
 mod gguf;
 mod hugging_face;
+mod onto;
 
 use std::path::{Path, PathBuf};
 

@@ -22,7 +22,7 @@ use cudarc::driver::{CudaSlice, CudaStream};
 
 use super::attention::DeviceAttention;
 use super::gemm::Gemm;
-use super::{CudaKernels, Halves, Memory, VECTOR};
+use super::{CudaKernels, Halves, Memory, Staging, VECTOR};
 use crate::cuda::{Compiler, CublasLt, Gpu, GpuError};
 use crate::ops::DeviceError;
 
@@ -68,6 +68,8 @@ pub struct Cuda {
     delta: Mutex<CudaSlice<f32>>,
     /// Copies between host and GPU, beside the work.
     copies: Arc<CudaStream>,
+    /// Where files are read into, while a model is loaded.
+    staging: Mutex<Option<Staging>>,
 }
 
 /// A buffer that grows to the largest use and is lent to one op at a time.
@@ -117,6 +119,7 @@ impl Cuda {
             losses: Mutex::new(losses),
             delta: Mutex::new(delta),
             copies,
+            staging: Mutex::default(),
             kernels,
         })
     }

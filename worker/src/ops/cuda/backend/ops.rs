@@ -6,7 +6,8 @@ use half::slice::HalfFloatSliceExt as _;
 use super::profile::OpClass;
 use super::store::{HostStore, Way};
 use super::{Cuda, CudaLinear, CudaLoss, locked};
-use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec};
+use crate::model::loader::LoadError;
+use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec, StoredMatrix};
 use crate::ops::cuda::attention::DeviceDocuments;
 use crate::ops::cuda::{DeviceRows, Halves};
 use crate::ops::{
@@ -177,6 +178,10 @@ impl Ops for Cuda {
 
     fn upload_linear(&self, weight: FrozenLinear) -> CudaLinear {
         self.place_linear(&weight)
+    }
+
+    fn quantize_linear(&self, stored: &dyn StoredMatrix) -> Result<CudaLinear, LoadError> {
+        self.quantize_stored(stored)
     }
 
     fn upload_embeddings(&self, table: DenseMatrix, tied: bool) -> CudaLinear {

@@ -145,6 +145,7 @@ impl Backend for Cuda {
     type Sums = CudaSums;
 
     fn pass_budget(&self) -> u64 {
+        self.end_loading();
         let context = self.kernels.gpu().stream().context();
         let asked = self.attempt(|| {
             let asked = context.mem_get_info();

@@ -6,12 +6,11 @@ use cudarc::driver::PinnedHostSlice;
 use half::bf16;
 use half::slice::HalfFloatSliceExt as _;
 
-use super::Cuda;
+use super::{Cuda, locked};
 use crate::cuda::GpuError;
-use crate::model::{DenseMatrix, DenseValues, FrozenLinear};
-use crate::ops::cuda::DeviceNf4;
-use crate::ops::cuda::GroupMatrix;
-use crate::ops::cuda::{DeviceRows, Halves};
+use crate::model::loader::LoadError;
+use crate::model::{DenseMatrix, DenseValues, FrozenLinear, StoredMatrix};
+use crate::ops::cuda::{DeviceNf4, DeviceRows, GroupMatrix, Halves, QuantizeError};
 
 /// A frozen matrix on the device.
 #[derive(Debug)]
@@ -65,6 +64,38 @@ impl Cuda {
             FrozenLinear::Dense(matrix) => Ok(CudaLinear::Dense(self.place_dense(matrix)?)),
         });
         placed.unwrap_or(CudaLinear::Missing)
+    }
+
+    /// A matrix of a file, quantized on its way.
+    pub(super) fn quantize_stored(
+        &self,
+        stored: &dyn StoredMatrix,
+    ) -> Result<CudaLinear, LoadError> {
+        let mut unreadable = None;
+        let placed = self.attempt(|| {
+            let mut staging = locked(&self.staging);
+            let staging = match &mut *staging {
+                Some(staging) => staging,
+                none => none.insert(self.kernels.new_staging()?),
+            };
+            match self.kernels.quantize_nf4(stored, staging) {
+                Ok(matrix) => Ok(CudaLinear::Nf4(matrix)),
+                Err(QuantizeError::Gpu(error)) => Err(error),
+                Err(QuantizeError::Load(error)) => {
+                    unreadable = Some(error);
+                    Ok(CudaLinear::Missing)
+                }
+            }
+        });
+        match unreadable {
+            Some(error) => Err(error),
+            None => Ok(placed.unwrap_or(CudaLinear::Missing)),
+        }
+    }
+
+    /// Gives up the buffers that files are read into.
+    pub(super) fn end_loading(&self) {
+        *locked(&self.staging) = None;
     }
 
     /// The embeddings, in host memory where the options say so and they are no head.

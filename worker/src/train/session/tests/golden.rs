@@ -54,13 +54,11 @@ fn trainer_at_the_start(rows: Vec<Row>, tensors: &SafeTensors<'_>) -> Trainer {
         total_steps: 5,
         largest_slot_tokens: 64,
         inputs: inputs(&recipe),
-        spec: loaded.spec,
-        weights: loaded.weights,
         rows: Box::new(rows),
         device: "cpu".to_owned(),
         recipe,
     };
-    let mut trainer = Trainer::new(Cpu::new(), parts).unwrap();
+    let mut trainer = Trainer::new(Cpu::new(), (loaded.spec, loaded.weights), parts).unwrap();
     let start = adapter_values(&trainer, tensors, "start");
     let state = trainer.state.as_mut().unwrap();
     state.adapter.values_mut().copy_from_slice(&start);

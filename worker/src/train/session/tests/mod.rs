@@ -77,12 +77,10 @@ fn trainer(recipe: &Recipe) -> Trainer {
         total_steps: STEPS,
         largest_slot_tokens: 64,
         inputs: inputs(recipe),
-        spec: toy(),
-        weights: random_weights(&toy(), 5),
         rows: Box::new(rows()),
         device: "cpu".to_owned(),
     };
-    Trainer::new(Cpu::new(), parts).unwrap()
+    Trainer::new(Cpu::new(), (toy(), random_weights(&toy(), 5)), parts).unwrap()
 }
 
 fn ring(listener: &RingListener, members: &[std::net::SocketAddr], rank: usize) -> Ring {
