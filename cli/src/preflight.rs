@@ -18,8 +18,8 @@ pub(crate) struct Preflight {
     pub(crate) recipe: Recipe,
     /// The base model's dimensions.
     pub(crate) spec: Spec,
-    /// Trainable parameters.
-    pub(crate) adapter_parameters: u64,
+    /// Where the adapter's matrices lie.
+    pub(crate) adapter: AdapterLayout,
     /// The tokenizer, with the chat template.
     pub(crate) tokenizer: ChatTokenizer,
     /// The prepared dataset.
@@ -45,16 +45,21 @@ impl Preflight {
         Ok(Self {
             recipe,
             spec,
-            adapter_parameters: layout.len() as u64,
+            adapter: layout,
             tokenizer,
             prepared,
             planner,
         })
     }
 
+    /// Trainable parameters.
+    pub(crate) fn adapter_parameters(&self) -> u64 {
+        self.adapter.len() as u64
+    }
+
     /// Parameters of base and adapter.
     pub(crate) fn parameters(&self) -> u64 {
-        self.spec.parameters() as u64 + self.adapter_parameters
+        self.spec.parameters() as u64 + self.adapter_parameters()
     }
 
     /// Parameters without the embedding tables: what the usual count of operations per token multiplies.

@@ -64,7 +64,7 @@ impl Ready {
             batch_size: training.per_device_train_batch_size,
             accumulation_steps: training.gradient_accumulation_steps,
             total_batch_size: preflight.recipe.rows_per_step(),
-            trainable_parameters: preflight.adapter_parameters,
+            trainable_parameters: preflight.adapter_parameters(),
             parameters: preflight.parameters(),
             workers: self.workers,
             gpus: Vec::new(),

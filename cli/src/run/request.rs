@@ -156,7 +156,7 @@ pub(crate) fn check_disk(preflight: &Preflight, folder: &OutputFolder) -> Result
         .save_total_limit
         .map_or(saved, |limit| saved.min(u64::from(limit)))
         + 1;
-    let one = preflight.adapter_parameters * CHECKPOINT_BYTES_PER_PARAMETER;
+    let one = preflight.adapter_parameters() * CHECKPOINT_BYTES_PER_PARAMETER;
     let needed = one * kept + one + OTHER_BYTES;
     let existing = folder.root().ancestors().find(|path| path.exists());
     let Some(disk) = existing.and_then(|path| statvfs(path).ok()) else {

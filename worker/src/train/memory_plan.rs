@@ -79,6 +79,17 @@ impl MemoryPlan {
         }
     }
 
+    /// What it is called for people.
+    #[must_use]
+    pub fn name(self, spec: &Spec) -> String {
+        match (self.kept_layers, self.offloads) {
+            (_, true) => "recompute, inputs in host memory".to_owned(),
+            (kept, false) if kept == spec.layers => "keep everything".to_owned(),
+            (1, false) => "recompute".to_owned(),
+            (kept, false) => format!("keep {kept} of {} layers", spec.layers),
+        }
+    }
+
     /// Layers that keep their activations.
     #[must_use]
     pub fn kept_layers(self) -> usize {

@@ -1,10 +1,17 @@
 //! Memory on a GPU, counted without one.
 
+use weft_common::recipe::{GradientCheckpointing, Optimizer, Recipe};
+
 use super::linear::weights_len;
 use super::loss::logits_len;
-use crate::model::Spec;
+use crate::lora::AdapterLayout;
+use crate::model::{Projection, Spec};
 use crate::ops::Sizes;
 use crate::ops::cuda::row_stride;
+use crate::quant::Nf4Matrix;
+
+/// Elements of an 8-bit moment that share a scale.
+const MOMENT_BLOCK: usize = 256;
 
 /// What the memory of a job on a GPU depends on, beside the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +24,56 @@ pub struct CudaSizes {
 }
 
 impl CudaSizes {
+    /// Bytes that the driver, its libraries and the kernels' code take before anything else; measured on an H200.
+    pub const CONTEXT_BYTES: u64 = 594 << 20;
+
+    /// Those of a job.
+    #[must_use]
+    pub fn of_recipe(recipe: &Recipe) -> Self {
+        Self {
+            rank: recipe.lora.r as usize,
+            host_tables: recipe.lora.use_gradient_checkpointing == GradientCheckpointing::Unsloth,
+        }
+    }
+
+    /// Bytes of the frozen base, its linears in 4 bits or in 16.
+    #[must_use]
+    pub fn base_bytes(self, spec: &Spec, load_in_4bit: bool) -> u64 {
+        let linear = |projection: &Projection| {
+            let shape = spec.shape(*projection);
+            match load_in_4bit {
+                // The map of the magnitudes' codes lies beside each matrix.
+                true => Nf4Matrix::bytes_for(shape) + 256 * size_of::<f32>(),
+                false => 2 * shape.0 * shape.1,
+            }
+        };
+        let layer: usize = Projection::ALL.iter().map(linear).sum();
+        let norms = (2 * spec.layers + 1) * spec.hidden * size_of::<f32>();
+        let tables = match (spec.tied_head, self.host_tables) {
+            (true, _) | (false, true) => 1,
+            (false, false) => 2,
+        };
+        (spec.layers * layer + norms + 2 * tables * spec.vocab * spec.hidden) as u64
+    }
+
+    /// Bytes of an adapter in f32 and in 16 bits, its optimizer, the sums of its gradient and a layer's gradient.
+    #[must_use]
+    pub fn state_bytes(self, layout: &AdapterLayout, optimizer: Optimizer) -> u64 {
+        let len = layout.len();
+        let moments = match optimizer {
+            Optimizer::AdamW8bit => 2 * (len + len.div_ceil(MOMENT_BLOCK) * size_of::<f32>()),
+            Optimizer::AdamW => 2 * len * size_of::<f32>(),
+        };
+        let numbers = len * (size_of::<f32>() + 2 + size_of::<i64>());
+        (numbers + moments + layout.max_layer_len() * size_of::<f32>()) as u64
+    }
+
+    /// What a pass may take of `free` bytes: not what the allocator rounds up, nor the token ids of a pass.
+    #[must_use]
+    pub fn budget(free: u64) -> u64 {
+        free - free / 50
+    }
+
     /// Elements from one row to the next of matrices side by side.
     pub(super) fn stride(self, widths: &[usize]) -> usize {
         row_stride(widths.iter().sum(), self.tail())
@@ -44,5 +101,33 @@ impl Sizes for CudaSizes {
 
     fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
         (self.scratch_len(spec, tokens, rank) * 2 + tokens * spec.heads * size_of::<f32>()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Preset;
+
+    const GIB: f64 = 1_073_741_824.0;
+
+    #[test]
+    fn llama_3_8b_in_four_bits_takes_what_it_takes_on_a_gpu() {
+        let spec = Preset::Llama3_8b.spec();
+        let sizes = CudaSizes {
+            rank: 16,
+            host_tables: false,
+        };
+        let base = sizes.base_bytes(&spec, true) as f64 / GIB;
+        // 6.98e9 weights at 4.127 bits, and two tables of 128256x4096 in 16 bits.
+        assert!((base - 5.31).abs() < 0.02, "{base} GiB");
+        let without_embeddings = CudaSizes {
+            host_tables: true,
+            ..sizes
+        };
+        let table = sizes.base_bytes(&spec, true) - without_embeddings.base_bytes(&spec, true);
+        assert_eq!(table, 2 * 128_256 * 4096);
+        // Rows of 4096 columns and 48 spare ones begin at whole lines.
+        assert_eq!(sizes.matrix_bytes(1, &[4096]), 2 * 4160);
     }
 }

@@ -11,7 +11,7 @@ use weft_common::sum_digest::{Flags, SumDigest};
 
 use super::ops::Held;
 use super::profile::OpClass;
-use super::{Cuda, Halves};
+use super::{Cuda, CudaSizes, Halves};
 use crate::agent::EngineError;
 use crate::checkpoint::{Progress, TrainState};
 use crate::collective::{Cancel, Collective};
@@ -154,9 +154,7 @@ impl Backend for Cuda {
         let (free, total) = asked.unwrap_or((0, 0));
         let (free, total) = (free as u64, total as u64);
         let limit = self.options.memory_limit.unwrap_or(total).min(total);
-        let allowed = free.saturating_sub(total - limit);
-        // What the allocator rounds up, and the token ids of a pass.
-        allowed.saturating_sub(allowed / 50)
+        CudaSizes::budget(free.saturating_sub(total - limit))
     }
 
     fn place_state(&self, state: TrainState) -> Result<CudaState, DeviceError> {

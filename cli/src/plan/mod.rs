@@ -1,9 +1,12 @@
 //! `weft plan`: what would run. Changes nothing but the cache of prepared data.
 
+mod gpu;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use weft_common::byte_size::ByteSize;
 use weft_common::id::Step;
 use weft_common::recipe::{Optimizer, Recipe};
 use weft_worker::model::Spec;
@@ -15,6 +18,7 @@ use crate::output::figures::{gib, grouped};
 use crate::output::print;
 use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs};
+use gpu::GpuMemory;
 
 /// Steps that the figures on slots are taken from: one costs microseconds, but a long run has many.
 const SAMPLED_STEPS: u64 = 1000;
@@ -26,6 +30,9 @@ pub(crate) struct Args {
     recipe: RecipeArgs,
     #[command(flatten)]
     cache: CacheArgs,
+    /// The memory of a GPU to plan for, as in `24GiB`; that of this machine's where it has one
+    #[arg(long, value_name = "SIZE")]
+    gpu_memory: Option<ByteSize>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -35,7 +42,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let loaded = args.recipe.load()?;
     let preflight = Preflight::inspect(loaded.recipe, &args.cache.folder(), Problems::default())?;
-    let plan = Plan::of(&preflight);
+    let plan = Plan::of(&preflight, gpu::limit(args.gpu_memory, &preflight));
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|error| Failure::new(Exit::Internal, error))?;
@@ -63,6 +70,7 @@ struct Plan {
     workers_min: u32,
     workers_max: u32,
     memory_bytes_per_worker: BTreeMap<&'static str, u64>,
+    gpu: GpuMemory,
     warnings: Vec<String>,
 }
 
@@ -75,14 +83,14 @@ struct Slots {
 }
 
 impl Plan {
-    fn of(preflight: &Preflight) -> Self {
+    fn of(preflight: &Preflight, gpu_limit: Option<u64>) -> Self {
         let report = preflight.prepared.report();
         let slots = Slots::of(preflight);
         let workers = preflight.recipe.worker_bounds();
         Self {
             base_model: preflight.recipe.model.base_model.clone(),
             parameters: preflight.parameters(),
-            trainable_parameters: preflight.adapter_parameters,
+            trainable_parameters: preflight.adapter_parameters(),
             rows_read: report.rows_read,
             rows: report.rows,
             rows_dropped: report
@@ -98,6 +106,7 @@ impl Plan {
             workers_min: *workers.start(),
             workers_max: *workers.end(),
             memory_bytes_per_worker: memory(preflight, slots.largest_tokens),
+            gpu: GpuMemory::of(preflight, slots.largest_tokens, gpu_limit),
             warnings: report.warnings.iter().map(ToString::to_string).collect(),
         }
     }
@@ -134,7 +143,7 @@ pub(crate) fn least_memory_bytes(preflight: &Preflight) -> u64 {
 fn memory(preflight: &Preflight, slot_tokens: u64) -> BTreeMap<&'static str, u64> {
     let (spec, recipe) = (&preflight.spec, &preflight.recipe);
     let tokens = usize::try_from(slot_tokens).unwrap_or(usize::MAX);
-    let state = base_bytes(spec, recipe) + state_bytes(recipe, preflight.adapter_parameters);
+    let state = base_bytes(spec, recipe) + state_bytes(recipe, preflight.adapter_parameters());
     let plans = [
         ("keep everything", MemoryPlan::keep_all(spec)),
         ("recompute", MemoryPlan::recompute()),
@@ -219,10 +228,11 @@ impl fmt::Display for Plan {
         for (plan, bytes) in &self.memory_bytes_per_worker {
             writeln!(
                 f,
-                "memory     {:.3} GiB per worker with plan \"{plan}\"",
+                "memory     {:.3} GiB per worker on CPUs with plan \"{plan}\"",
                 gib(*bytes)
             )?;
         }
+        writeln!(f, "{}", self.gpu)?;
         match self.warnings.as_slice() {
             [] => write!(f, "lint       nothing to report"),
             warnings => {
