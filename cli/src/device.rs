@@ -107,7 +107,7 @@ fn usable(inventory: &Inventory) -> Result<Vec<GpuFacts>, String> {
     let obstacles = inventory.obstacles();
     match &inventory.gpus {
         Ok(gpus) if obstacles.is_empty() => Ok(gpus.clone()),
-        Ok(_) | Err(_) => Err(obstacles.join("; ")),
+        Ok(_) | Err(_) => Err(obstacles.join("\n  ")),
     }
 }
 
@@ -117,8 +117,8 @@ fn select(choice: DeviceChoice, usable: Result<Vec<GpuFacts>, String>) -> Result
         (DeviceChoice::Auto | DeviceChoice::Cuda | DeviceChoice::CudaOrdinal(_), Ok(gpus)) => gpus,
         (DeviceChoice::Cuda | DeviceChoice::CudaOrdinal(_), Err(why)) => {
             return Err(format!(
-                "--device {choice} finds no usable GPU: {why}; `weft doctor` shows what is there, --device cpu trains \
-                 without"
+                "--device {choice} finds no usable GPU; `weft doctor` shows what is there, --device cpu trains without:\n  \
+                 {why}"
             ));
         }
     };
@@ -229,5 +229,11 @@ mod tests {
         for part in ["driver was not found", "weft doctor", "--device cpu"] {
             assert!(none.contains(part), "{none}");
         }
+        let two = Err("no driver\n  no NVRTC".to_owned());
+        let both = select(DeviceChoice::Cuda, two).unwrap_err();
+        assert_eq!(
+            both.lines().skip(1).collect::<Vec<_>>(),
+            ["  no driver", "  no NVRTC"]
+        );
     }
 }

@@ -3,14 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes, written with a unit: `6.2GiB`, `800 MB`, or `1048576`.
+/// Bytes, written with a unit: `6.2GiB`, `800 MB`, `2g`, or `1048576`. Bits (`6.2Gb`) are refused, not taken for bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
 /// Text that is no amount of memory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no amount of memory; write a number and a unit, as in 6.2GiB or 800MB")]
+#[error("{0:?} is no amount of memory; {HOW}")]
 pub struct NoByteSize(String);
+
+/// How an amount of memory is written.
+pub const HOW: &str = "write a number and a unit of bytes (B, KB, MB, GB, TB, KiB, MiB, GiB or TiB), as in 6.2GiB or 800MB";
 
 const UNITS: [(&str, f64); 14] = [
     ("", 1.0),
@@ -39,7 +42,12 @@ impl FromStr for ByteSize {
             .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
             .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        let unit = unit.trim().to_ascii_lowercase();
+        let unit = unit.trim();
+        // By its letters, `Gb` is gigabits; all in small letters nobody means those.
+        if unit.ends_with('b') && unit.starts_with(|c: char| c.is_ascii_uppercase()) {
+            return Err(refused());
+        }
+        let unit = unit.to_ascii_lowercase();
         let (_, factor) = UNITS
             .into_iter()
             .find(|(name, _)| *name == unit)
@@ -79,7 +87,17 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused_with_an_example() {
-        for text in ["", "GiB", "6.2.1GiB", "-1GB", "6 gibibytes", "0", "1e3"] {
+        for text in [
+            "",
+            "GiB",
+            "6.2.1GiB",
+            "-1GB",
+            "6 gibibytes",
+            "0",
+            "1e3",
+            "6.2Gb",
+            "8Mib",
+        ] {
             let refused = text.parse::<ByteSize>().unwrap_err();
             assert!(refused.to_string().contains("6.2GiB"), "{refused}");
         }

@@ -148,7 +148,7 @@ fn exit_of(error: &BenchError) -> Exit {
         | BenchError::Context(_)
         | BenchError::Trainer(TrainerError::Model(_) | TrainerError::Lora(_)) => Exit::Model,
         BenchError::Device(_)
-        | BenchError::Trainer(TrainerError::Device(_))
+        | BenchError::Trainer(TrainerError::Room(_) | TrainerError::Device(_))
         | BenchError::Step(EngineError {
             kind: ErrorKind::Memory,
             ..

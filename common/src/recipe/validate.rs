@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::byte_size::ByteSize;
+use crate::byte_size::{ByteSize, HOW};
 use crate::store::StoreUrl;
 
 use super::{BatchScaling, DatasetSection, LrSchedulerType, Problem, Recipe, TargetModules};
@@ -203,7 +203,7 @@ fn memory_limit(recipe: &Recipe, rules: &mut Rules<'_>) {
         text.parse::<ByteSize>().is_err(),
         text.as_str(),
         "is no amount of memory".to_owned(),
-        "write a number and a unit, as in 6.2GiB or 800MB",
+        HOW,
     );
 }
 

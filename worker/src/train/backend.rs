@@ -33,6 +33,11 @@ pub trait Backend: Ops {
     /// What a pass may take of the device's memory, now that model and state are there.
     fn pass_budget(&self) -> u64;
 
+    /// What is left of the device's memory, where a pass that takes more would fail.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Moves a state to the device.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod loss;
 mod memory_plan;
 mod pass;
 mod residual;
+mod room;
 
 pub use backend::{Backend, StepScalars};
 pub use batch::PackedBatch;
@@ -19,3 +20,4 @@ pub use cpu::{CpuSums, cpu_for_job};
 pub use loss::SlotLoss;
 pub use memory_plan::{MemoryPlan, PassShape};
 pub use pass::{GradSink, Pass, PassError};
+pub use room::NoRoom;

@@ -25,6 +25,7 @@ use weft_common::recipe::Recipe;
 use self::staging::Staging;
 use super::accumulator::ReducedSum;
 use super::optimizer::AdamW;
+use super::room::{self, NoRoom};
 use super::{Backend, MemoryPlan, Pass, PassShape};
 use crate::checkpoint::{Progress, SharedStore, TrainState};
 use crate::lora::{Adapter, LoraError};
@@ -60,7 +61,10 @@ pub enum TrainerError {
     /// The adapter cannot be laid out.
     #[error(transparent)]
     Lora(#[from] LoraError),
-    /// The device has no room, or fails.
+    /// The device has no room for a pass.
+    #[error(transparent)]
+    Room(#[from] NoRoom),
+    /// The device has no room for the model, or fails.
     #[error(transparent)]
     Device(#[from] DeviceError),
 }
@@ -138,6 +142,9 @@ impl<B: Backend> Trainer<B> {
             backend.pass_budget(),
         );
         let activation_bytes = plan.bytes(backend, model.spec(), shape);
+        if let Some(free) = backend.free_bytes() {
+            room::check((plan, model.spec()), shape, activation_bytes, free)?;
+        }
         Ok(Self {
             inputs: parts.inputs,
             device: parts.device,

@@ -72,7 +72,7 @@ fn engine<B: Backend + 'static>(
         let kind = match error {
             TrainerError::Model(_) => ErrorKind::Model,
             TrainerError::Lora(_) => ErrorKind::Recipe,
-            TrainerError::Device(_) => ErrorKind::Memory,
+            TrainerError::Room(_) | TrainerError::Device(_) => ErrorKind::Memory,
         };
         EngineError::new(kind, error)
     })?;

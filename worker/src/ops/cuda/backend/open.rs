@@ -25,7 +25,7 @@ impl Cuda {
         let inventory = Inventory::take(&Environment::of_process());
         let (Ok(nvrtc), Ok(products)) = (inventory.nvrtc, inventory.cublas_lt) else {
             let all = Inventory::take(&Environment::of_process()).obstacles();
-            return Err(DeviceError(all.join("; ")));
+            return Err(DeviceError(all.join("\n  ")));
         };
         let compiler = Compiler::new(nvrtc, KernelCache::new(kernels));
         let options = CudaOptions {

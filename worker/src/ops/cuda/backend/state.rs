@@ -145,16 +145,20 @@ impl Backend for Cuda {
     type Sums = CudaSums;
 
     fn pass_budget(&self) -> u64 {
+        CudaSizes::budget(self.free_bytes().unwrap_or(0))
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
         self.end_loading();
         let context = self.kernels.gpu().stream().context();
         let asked = self.attempt(|| {
             let asked = context.mem_get_info();
             asked.map_err(self.kernels.during("asking for free memory"))
         });
-        let (free, total) = asked.unwrap_or((0, 0));
+        let (free, total) = asked?;
         let (free, total) = (free as u64, total as u64);
         let limit = self.options.memory_limit.unwrap_or(total).min(total);
-        CudaSizes::budget(free.saturating_sub(total - limit))
+        Some(free.saturating_sub(total - limit))
     }
 
     fn place_state(&self, state: TrainState) -> Result<CudaState, DeviceError> {

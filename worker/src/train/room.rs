@@ -1,0 +1,89 @@
+//! Whether a plan's memory is there, looked at before the first step.
+
+use weft_common::byte_size::ByteSize;
+
+use super::{MemoryPlan, PassShape};
+use crate::model::Spec;
+
+/// A memory plan that needs more than there is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "memory plan \"{plan}\" needs {needed} for micro-batches of {tokens} tokens, and {free} are left beside the base model \
+     and the adapter; {first}, lower training.per_device_train_batch_size, or lower model.max_seq_length (what else uses the \
+     GPU is listed by nvidia-smi, and resources.memory_limit counts)",
+    first = self.first_way_out()
+)]
+pub struct NoRoom {
+    /// The plan's name.
+    pub plan: String,
+    /// Whether it is the one that needs least.
+    pub is_least: bool,
+    /// What it needs.
+    pub needed: ByteSize,
+    /// What there is.
+    pub free: ByteSize,
+    /// Tokens of the largest micro-batch.
+    pub tokens: usize,
+}
+
+impl NoRoom {
+    fn first_way_out(&self) -> &'static str {
+        match self.is_least {
+            true => "take a GPU with more memory",
+            false => "set lora.use_gradient_checkpointing: unsloth",
+        }
+    }
+}
+
+/// Refuses a plan that needs `needed` bytes where `free` are left.
+pub(super) fn check(
+    (plan, spec): (MemoryPlan, &Spec),
+    shape: PassShape,
+    needed: u64,
+    free: u64,
+) -> Result<(), NoRoom> {
+    if needed <= free {
+        return Ok(());
+    }
+    Err(NoRoom {
+        plan: plan.name(spec),
+        is_least: plan.offloads(),
+        needed: ByteSize(needed),
+        free: ByteSize(free),
+        tokens: shape.tokens,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Preset;
+
+    #[test]
+    fn a_plan_that_does_not_fit_is_named_with_three_ways_out() {
+        let spec = Preset::Llama3_8b.spec();
+        let shape = PassShape {
+            tokens: 8192,
+            rank: 16,
+        };
+        let refused = |plan| check((plan, &spec), shape, 9 << 30, 8 << 30).unwrap_err();
+        let keep = refused(MemoryPlan::keep_all(&spec)).to_string();
+        for part in [
+            "\"keep everything\" needs 9.000 GiB",
+            "8192 tokens",
+            "8.000 GiB are left",
+            "lora.use_gradient_checkpointing: unsloth",
+            "training.per_device_train_batch_size",
+            "model.max_seq_length",
+        ] {
+            assert!(keep.contains(part), "{part} is missing in {keep}");
+        }
+        let least = refused(MemoryPlan::offload()).to_string();
+        assert!(
+            least.contains("more memory") && !least.contains("unsloth"),
+            "{least}"
+        );
+        let plan = MemoryPlan::recompute();
+        assert_eq!(check((plan, &spec), shape, 8 << 30, 8 << 30), Ok(()));
+    }
+}
