@@ -130,11 +130,21 @@ fn an_output_folder_is_complete_and_used_only_once() {
         "adapter/tokenizer_config.json",
         "trainer_state.json",
         "trainer_stats.json",
+        "report.html",
         "metrics.jsonl",
         "recipe.json",
         "logs/worker-1.log",
     ] {
         assert!(out.join(file).is_file(), "{file} is missing");
+    }
+    let report = fs::read_to_string(out.join("report.html")).unwrap();
+    for part in [
+        "Memory over time (GiB)",
+        "% of max memory",
+        "step 1<",
+        ">6</text>",
+    ] {
+        assert!(report.contains(part), "{part} is missing in {report}");
     }
     let state: Value =
         serde_json::from_slice(&fs::read(out.join("trainer_state.json")).unwrap()).unwrap();

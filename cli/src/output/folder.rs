@@ -122,6 +122,11 @@ impl OutputFolder {
         self.root.join("trainer_stats.json")
     }
 
+    /// The run on one page.
+    pub(crate) fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
     /// Whether a run came to its end here.
     pub(crate) fn is_finished(&self) -> bool {
         self.trainer_stats().exists() && self.adapter().join("adapter_model.safetensors").exists()
@@ -206,7 +211,7 @@ impl OutputFolder {
     }
 
     /// Everything that weft itself writes here; nothing else is ever removed.
-    fn made_here(&self) -> [PathBuf; 9] {
+    fn made_here(&self) -> [PathBuf; 10] {
         [
             self.adapter(),
             self.checkpoints(),
@@ -217,6 +222,7 @@ impl OutputFolder {
             self.metrics(),
             self.trainer_state(),
             self.trainer_stats(),
+            self.report(),
         ]
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use weft_common::wire::Heartbeat;
 use weft_worker::cuda::GpuFacts;
 
 use super::figures::{gib, percent};
@@ -74,6 +75,16 @@ impl Resident {
     }
 }
 
+/// What is in use of `gpus` GPUs by their drivers' count, which `members` tell, each of the one it computes on; nothing
+/// where none has told yet.
+pub(crate) fn counted_bytes(members: &[Heartbeat], gpus: usize) -> Option<u64> {
+    let told = || members.iter().map(|member| member.device_bytes);
+    let telling = told().filter(|&bytes| bytes > 0).count() as u64;
+    // Workers that share a GPU, evenly as they take turns, all tell the same.
+    let mean = told().sum::<u64>().checked_div(telling)?;
+    Some(mean * telling.min(gpus as u64))
+}
+
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
@@ -134,6 +145,18 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_has_none() {
         assert_eq!(Resident::of(u32::MAX), None);
+    }
+
+    #[test]
+    fn what_workers_on_one_gpu_tell_counts_once() {
+        let member = |device_bytes| Heartbeat {
+            device_bytes,
+            ..Heartbeat::default()
+        };
+        assert_eq!(counted_bytes(&[member(0), member(0)], 1), None);
+        assert_eq!(counted_bytes(&[member(6), member(6)], 1), Some(6));
+        assert_eq!(counted_bytes(&[member(6), member(8)], 2), Some(14));
+        assert_eq!(counted_bytes(&[member(6), member(0)], 2), Some(6));
     }
 
     #[test]

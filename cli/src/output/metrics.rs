@@ -35,7 +35,7 @@ pub(crate) struct StepRecord {
     pub(crate) reduce_seconds: f64,
     /// What is left of the step: the cost of coordination.
     pub(crate) control_seconds: f64,
-    /// Peak resident memory of all workers together, in bytes.
+    /// Memory in use, in bytes: of GPUs by their drivers' count, on CPUs the peak of all workers together.
     pub(crate) memory_bytes: u64,
     /// Workers that took part.
     pub(crate) workers: u32,

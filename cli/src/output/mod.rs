@@ -8,4 +8,5 @@ pub(crate) mod memory;
 pub(crate) mod metrics;
 pub(crate) mod print;
 pub(crate) mod progress;
+pub(crate) mod report;
 pub(crate) mod trainer;

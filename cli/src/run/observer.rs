@@ -13,6 +13,7 @@ use crate::output::memory::{self, Hardware, Resident, counted};
 use crate::output::metrics::{Metrics, StepRecord};
 use crate::output::print;
 use crate::output::progress::{Audience, Progress};
+use crate::output::report::Page;
 use crate::output::trainer::Summary;
 
 /// What the observer needs to know of the run.
@@ -153,11 +154,7 @@ impl Observer {
 
     fn step(&mut self, report: &StepReport) -> io::Result<()> {
         let step = report.step.0 + 1;
-        if self.facts.gpus.is_empty() {
-            let members = report.members.iter();
-            let reported = members.map(|member| member.peak_resident_bytes).sum();
-            self.peak_bytes = self.peak_bytes.max(reported);
-        }
+        let memory_bytes = self.memory(report);
         let step_seconds = report.timing.total.as_secs_f64();
         let record = StepRecord {
             step,
@@ -173,7 +170,7 @@ impl Observer {
             compute_seconds: report.timing.compute.as_secs_f64(),
             reduce_seconds: report.timing.reduce.as_secs_f64(),
             control_seconds: report.timing.control.as_secs_f64(),
-            memory_bytes: self.peak_bytes,
+            memory_bytes,
             workers: report.world,
         };
         if let Some(progress) = &self.progress {
@@ -182,7 +179,21 @@ impl Observer {
         self.metrics.push(record)
     }
 
-    /// Writes `trainer_state.json`, and `trainer_stats.json` of a run that came to its end.
+    /// Memory in use at a step: of the GPUs by their drivers' count, or the peak of all workers together on CPUs.
+    fn memory(&mut self, report: &StepReport) -> u64 {
+        if self.facts.gpus.is_empty() {
+            let members = report.members.iter();
+            let reported = members.map(|member| member.peak_resident_bytes).sum();
+            self.peak_bytes = self.peak_bytes.max(reported);
+            return self.peak_bytes;
+        }
+        let counted = memory::counted_bytes(&report.members, self.facts.gpus.len());
+        let used = counted.unwrap_or(self.peak_bytes);
+        self.peak_bytes = self.peak_bytes.max(used);
+        used
+    }
+
+    /// Writes `trainer_state.json`, `report.html`, and `trainer_stats.json` of a run that came to its end.
     pub(crate) fn write_trainer_files(&self, finished: bool) -> anyhow::Result<()> {
         let summary = Summary {
             train_runtime: self.runtime(),
@@ -190,6 +201,14 @@ impl Observer {
         };
         let records = self.metrics.records();
         write_atomic(&self.folder.trainer_state(), &summary.state(records)?)?;
+        let page = Page {
+            banner: &self.facts.banner,
+            hardware: &self.hardware,
+            start_bytes: self.start_bytes,
+            peak_bytes: self.peak_bytes,
+            train_seconds: summary.train_runtime,
+        };
+        write_atomic(&self.folder.report(), page.html(records).as_bytes())?;
         if finished {
             write_atomic(&self.folder.trainer_stats(), &summary.stats(records)?)?;
         }

@@ -40,6 +40,8 @@ pub struct Heartbeat {
     pub slots_computed: u64,
     /// Peak resident memory of the process; 0 where unknown.
     pub peak_resident_bytes: u64,
+    /// Memory of the GPU that is in use, by its driver's count, after the last order; 0 on a CPU and where unknown.
+    pub device_bytes: u64,
 }
 
 /// What a worker holds of a job; with it, the worker could become a member.

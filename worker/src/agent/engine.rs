@@ -23,6 +23,11 @@ pub trait Engine: Send {
     /// Describes the engine as it is now; the state digest covers adapter and optimizer state.
     fn info(&self) -> EngineInfo;
 
+    /// Memory of the engine's GPU that is in use by everybody, by its driver's count; nothing on a CPU.
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Computes one micro-batch and adds its gradient to the accumulator.
     ///
     /// `step_supervised` is what the step's loss sum is divided by, known from the plan.

@@ -57,6 +57,11 @@ pub trait Trainer: Send {
     /// A micro-batch took it so long.
     fn computed(&mut self, _elapsed: Duration) {}
 
+    /// Memory of its GPU in use after the last order; 0 without one.
+    fn device_bytes(&self) -> u64 {
+        0
+    }
+
     /// What it hangs in, in words, where it does; `settles`: the worker waits for it to settle.
     fn hung(&mut self, _settles: bool) -> Option<String> {
         None

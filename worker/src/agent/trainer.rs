@@ -62,6 +62,10 @@ impl Trainer for OnThread {
         self.watchdog.computed(elapsed);
     }
 
+    fn device_bytes(&self) -> u64 {
+        self.thread.device_bytes()
+    }
+
     fn hung(&mut self, settles: bool) -> Option<String> {
         self.watchdog
             .look(now(), settles)

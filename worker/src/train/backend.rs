@@ -38,6 +38,11 @@ pub trait Backend: Ops {
         None
     }
 
+    /// Bytes of the device's memory in use by everybody, where it has its own.
+    fn used_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Moves a state to the device.
     ///
     /// # Errors

@@ -133,7 +133,7 @@ fn a_checkpoint_is_loaded_as_in_host_memory() {
         ordinal: 0,
         head_dim: 64,
         rank: 0,
-        host_tables: false,
+        lean: false,
         memory_limit: None,
     };
     for name in ["tiny_llama", "tiny_llama_bnb4"] {

@@ -60,6 +60,7 @@ impl From<Heartbeat> for v1::Heartbeat {
         Self {
             slots_computed: from.slots_computed,
             peak_resident_bytes: from.peak_resident_bytes,
+            device_bytes: from.device_bytes,
         }
     }
 }
@@ -69,6 +70,7 @@ impl From<v1::Heartbeat> for Heartbeat {
         Self {
             slots_computed: from.slots_computed,
             peak_resident_bytes: from.peak_resident_bytes,
+            device_bytes: from.device_bytes,
         }
     }
 }

@@ -157,6 +157,7 @@ fn events() -> Vec<Event> {
         Event::Heartbeat(Heartbeat {
             slots_computed: 3,
             peak_resident_bytes: 4,
+            device_bytes: 5,
         }),
         Event::Prepared(holding()),
         Event::SyncFailed(SyncFailed {

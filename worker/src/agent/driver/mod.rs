@@ -222,6 +222,7 @@ impl Driver {
         self.perform_all(vec![Action::Send(Event::Heartbeat(Heartbeat {
             slots_computed: self.slots_computed,
             peak_resident_bytes: peak_resident_bytes(),
+            device_bytes: self.trainer.device_bytes(),
         }))])
     }
 }

@@ -11,6 +11,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -47,6 +48,7 @@ pub(super) struct TrainingThread {
     messages: Arc<SyncSender<Message>>,
     handle: JoinHandle<()>,
     work: Work,
+    device_bytes: Arc<AtomicU64>,
 }
 
 /// The training thread as those hold it who serve its state; does not keep it alive.
@@ -71,6 +73,7 @@ impl TrainingThread {
     ) -> std::io::Result<Self> {
         let (messages, received) = sync_channel(ORDERS);
         let work = Work::default();
+        let device_bytes = Arc::new(AtomicU64::new(0));
         let training = Training {
             place,
             factory,
@@ -78,6 +81,7 @@ impl TrainingThread {
             listener: None,
             job: None,
             work: work.clone(),
+            device_bytes: device_bytes.clone(),
         };
         let handle = std::thread::Builder::new()
             .name("weft-train".to_owned())
@@ -86,6 +90,7 @@ impl TrainingThread {
             messages: Arc::new(messages),
             handle,
             work,
+            device_bytes,
         })
     }
 
@@ -98,6 +103,11 @@ impl TrainingThread {
     /// For the one who sees to it that the thread gets on.
     pub(super) fn work(&self) -> Work {
         self.work.clone()
+    }
+
+    /// Memory of the GPU in use after the last order; 0 without one.
+    pub(super) fn device_bytes(&self) -> u64 {
+        self.device_bytes.load(Ordering::Relaxed)
     }
 
     /// For those who serve the state.
@@ -132,6 +142,7 @@ struct Training {
     listener: Option<Arc<RingListener>>,
     job: Option<Loaded>,
     work: Work,
+    device_bytes: Arc<AtomicU64>,
 }
 
 /// What an order comes to.
@@ -153,6 +164,9 @@ impl Training {
             self.work.begin(Task::of(&order));
             let answer = self.obey(order, &tokens);
             self.work.end();
+            let device_bytes = self.job.as_ref().and_then(|job| job.engine.device_bytes());
+            self.device_bytes
+                .store(device_bytes.unwrap_or(0), Ordering::Relaxed);
             if let Some(answer) = answer
                 && self.answers.blocking_send(answer).is_err()
             {

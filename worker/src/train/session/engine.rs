@@ -39,6 +39,10 @@ impl<B: Backend> Engine for Trainer<B> {
         }
     }
 
+    fn device_bytes(&self) -> Option<u64> {
+        self.model.ops().used_bytes()
+    }
+
     fn compute_slot(
         &mut self,
         step: Step,

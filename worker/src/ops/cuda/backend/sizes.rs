@@ -32,7 +32,7 @@ impl CudaSizes {
     pub fn of_recipe(recipe: &Recipe) -> Self {
         Self {
             rank: recipe.lora.r as usize,
-            host_tables: recipe.lora.use_gradient_checkpointing == GradientCheckpointing::Unsloth,
+            lean: recipe.lora.use_gradient_checkpointing == GradientCheckpointing::Unsloth,
         }
     }
 
@@ -49,7 +49,7 @@ impl CudaSizes {
         };
         let layer: usize = Projection::ALL.iter().map(linear).sum();
         let norms = (2 * spec.layers + 1) * spec.hidden * size_of::<f32>();
-        let tables = match (spec.tied_head, self.host_tables) {
+        let tables = match (spec.tied_head, self.lean) {
             (true, _) | (false, true) => 1,
             (false, false) => 2,
         };
@@ -116,13 +116,13 @@ mod tests {
         let spec = Preset::Llama3_8b.spec();
         let sizes = CudaSizes {
             rank: 16,
-            host_tables: false,
+            lean: false,
         };
         let base = sizes.base_bytes(&spec, true) as f64 / GIB;
         // 6.98e9 weights at 4.127 bits, and two tables of 128256x4096 in 16 bits.
         assert!((base - 5.31).abs() < 0.02, "{base} GiB");
         let without_embeddings = CudaSizes {
-            host_tables: true,
+            lean: true,
             ..sizes
         };
         let table = sizes.base_bytes(&spec, true) - without_embeddings.base_bytes(&spec, true);

@@ -161,6 +161,10 @@ impl Backend for Cuda {
         Some(free.saturating_sub(total - limit))
     }
 
+    fn used_bytes(&self) -> Option<u64> {
+        self.used_memory()
+    }
+
     fn place_state(&self, state: TrainState) -> Result<CudaState, DeviceError> {
         match self.attempt(|| self.place(state)) {
             Some(placed) => Ok(placed),
