@@ -57,18 +57,20 @@ impl GpuMemory {
             adapter,
             ..
         } = preflight;
-        let sizes = CudaSizes::of_recipe(recipe);
-        let counted = Counted {
-            base_bytes: sizes.base_bytes(spec, recipe.model.load_in_4bit),
-            state_bytes: sizes.state_bytes(adapter, recipe.training.optim),
-        };
         let shape = PassShape {
             tokens: usize::try_from(slot_tokens).unwrap_or(usize::MAX),
             rank: adapter.max_rank(),
         };
+        let beside_context =
+            limit_bytes.map(|limit| limit.saturating_sub(CudaSizes::CONTEXT_BYTES));
+        let sizes = CudaSizes::of_job(recipe, (spec, adapter), shape, beside_context);
+        let counted = |sizes: CudaSizes| Counted {
+            base_bytes: sizes.base_bytes(spec, recipe.model.load_in_4bit),
+            state_bytes: sizes.state_bytes(adapter, recipe.training.optim),
+        };
         let checkpointing = recipe.lora.use_gradient_checkpointing;
         let chosen = limit_bytes.map(|limit| {
-            let free = limit.saturating_sub(counted.taken());
+            let free = limit.saturating_sub(counted(sizes).taken());
             MemoryPlan::choose(&sizes, spec, checkpointing, shape, CudaSizes::budget(free))
         });
         let mut plans = vec![
@@ -81,18 +83,21 @@ impl GpuMemory {
             plans.insert(1, chosen);
         }
         let plan = |plan: MemoryPlan| {
+            // What offloads inputs offloads what else it can.
+            let lean = plan.offloads();
+            let sizes = CudaSizes { lean, ..sizes };
             let pass_bytes = plan.bytes(&sizes, spec, shape);
             GpuPlan {
                 name: plan.name(spec),
                 pass_bytes,
-                total_bytes: counted.taken() + pass_bytes,
+                total_bytes: counted(sizes).taken() + pass_bytes,
                 chosen: chosen == Some(plan),
             }
         };
         Self {
             limit_bytes,
-            base_bytes: counted.base_bytes,
-            state_bytes: counted.state_bytes,
+            base_bytes: counted(sizes).base_bytes,
+            state_bytes: counted(sizes).state_bytes,
             context_bytes: CudaSizes::CONTEXT_BYTES,
             plans: plans.into_iter().map(plan).collect(),
         }

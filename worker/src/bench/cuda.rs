@@ -34,7 +34,8 @@ pub(super) fn measure(
     job: Job<'_>,
     settings: &StepSettings,
 ) -> Result<StepReport, BenchError> {
-    let cuda = Cuda::for_job(place, &settings.recipe(&job.model), &job.spec)?;
+    let recipe = settings.recipe(&job.model);
+    let cuda = Cuda::for_job(place, &recipe, (&job.spec, settings.slot_tokens()))?;
     run::measure(cuda, job, settings)
 }
 

@@ -28,7 +28,7 @@ pub use types::{
 };
 
 use crate::model::loader::LoadError;
-use crate::model::{Activation, DenseMatrix, FrozenLinear, StoredMatrix};
+use crate::model::{Activation, DenseMatrix, FrozenLinear, Spec, StoredMatrix};
 
 /// A compute backend. See the module for the contract that all methods share.
 pub trait Ops: Sizes + Send + Sync + Sized {

@@ -10,6 +10,9 @@ pub trait Sizes {
     /// Of a matrix, as far as others may lie in it while it is not used; 0 where a backend has no such thing.
     fn lendable_bytes(&self, rows: usize, width: usize) -> u64;
 
+    /// Whether what a step seldom reads or writes lies in host memory. A job does so because it has no room to spare.
+    fn is_lean(&self) -> bool;
+
     /// Of what a pass over `tokens` tokens takes beside the buffers that are asked for, at adapter rank `rank`.
     fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64;
 }

@@ -55,7 +55,8 @@ impl MemoryPlan {
         }
     }
 
-    /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows.
+    /// The plan that a recipe asks for; `auto` keeps as many layers as `budget_bytes` allows, and none where nothing else was
+    /// let lie on the device either.
     #[must_use]
     pub fn choose(
         ops: &impl Sizes,
@@ -68,6 +69,7 @@ impl MemoryPlan {
             GradientCheckpointing::False => Self::keep_all(spec),
             GradientCheckpointing::True => Self::recompute(),
             GradientCheckpointing::Unsloth => Self::offload(),
+            GradientCheckpointing::Auto if ops.is_lean() => Self::offload(),
             GradientCheckpointing::Auto => {
                 let fits = |plan: &Self| plan.bytes(ops, spec, shape) <= budget_bytes;
                 (1..=spec.layers)

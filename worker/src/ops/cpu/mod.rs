@@ -121,6 +121,10 @@ impl Sizes for Cpu {
         0
     }
 
+    fn is_lean(&self) -> bool {
+        false
+    }
+
     fn scratch_bytes(&self, _spec: &Spec, tokens: usize, rank: usize) -> u64 {
         (2 * tokens * rank * size_of::<f32>()) as u64
     }

@@ -19,12 +19,13 @@ pub(super) type PlacedBase = (Model<Cuda>, u64);
 pub(super) fn load_base(
     place: (&GpuFacts, &Path),
     recipe: &Recipe,
+    largest_slot_tokens: usize,
 ) -> Result<(PlacedBase, Digest), EngineError> {
     let unreadable = |error| EngineError::new(ErrorKind::Model, error);
     let path = Path::new(&recipe.model.base_model);
     let spec = read_spec(path).map_err(unreadable)?;
     check_rows(&spec, recipe)?;
-    let cuda = Cuda::for_job(place, recipe, &spec)
+    let cuda = Cuda::for_job(place, recipe, (&spec, largest_slot_tokens))
         .map_err(|error| EngineError::new(ErrorKind::Memory, error))?;
     let base = load_onto(cuda, path, &load_options(recipe), &|_| ()).map_err(unreadable)?;
     log_loaded(recipe, &spec, &base.report);

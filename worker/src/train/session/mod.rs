@@ -114,6 +114,7 @@ impl<B: Backend> Trainer<B> {
         parts: TrainerParts,
     ) -> Result<Self, TrainerError> {
         let recipe = parts.recipe;
+        let base_bytes = base_bytes - bytes_on_host(&model);
         let adapter = Adapter::new(model.spec(), &recipe.lora, recipe.adapter_seed())?;
         let layout = adapter.layout();
         let matrices = layout
@@ -196,6 +197,16 @@ impl<B: Backend> Trainer<B> {
     fn progress(&mut self) -> &mut Progress {
         let state = self.state.as_mut().expect(NO_STATE);
         self.model.ops().progress(state)
+    }
+}
+
+/// Bytes of a base model that its device reads in host memory.
+fn bytes_on_host<B: Backend>(model: &Model<B>) -> u64 {
+    let spec = model.spec();
+    if model.ops().is_lean() && !spec.tied_head {
+        2 * (spec.vocab * spec.hidden) as u64
+    } else {
+        0
     }
 }
 

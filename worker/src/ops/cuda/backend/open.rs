@@ -2,26 +2,31 @@
 
 use std::path::Path;
 
-use weft_common::recipe::{GradientCheckpointing, Recipe};
+use weft_common::recipe::Recipe;
 
-use super::{Cuda, CudaOptions};
+use super::{Cuda, CudaOptions, CudaSizes};
 use crate::cuda::kernels::HEAD_DIMS;
 use crate::cuda::library::Environment;
 use crate::cuda::{Compiler, GpuFacts, Inventory, KernelCache};
+use crate::lora::AdapterLayout;
 use crate::model::Spec;
 use crate::ops::DeviceError;
+use crate::train::{Backend, PassShape};
 
 impl Cuda {
-    /// Opens a GPU for a job: finds the libraries, and compiles what the folder of compiled kernels lacks.
+    /// Opens a GPU for a job whose largest micro-batch has so many tokens: finds the libraries, and compiles what the folder of
+    /// compiled kernels lacks.
     ///
     /// # Errors
     /// What is missing, each with its remedy; a GPU that is too old; the driver's.
     pub fn for_job(
         (gpu, kernels): (&GpuFacts, &Path),
         recipe: &Recipe,
-        spec: &Spec,
+        (spec, tokens): (&Spec, usize),
     ) -> Result<Self, DeviceError> {
         check(gpu, spec)?;
+        let layout = AdapterLayout::new(spec, &recipe.lora);
+        let layout = layout.map_err(|error| DeviceError(error.to_string()))?;
         let inventory = Inventory::take(&Environment::of_process());
         let (Ok(nvrtc), Ok(products)) = (inventory.nvrtc, inventory.cublas_lt) else {
             let all = Inventory::take(&Environment::of_process()).obstacles();
@@ -32,10 +37,18 @@ impl Cuda {
             ordinal: gpu.ordinal,
             head_dim: spec.head_dim,
             rank: recipe.lora.r as usize,
-            lean: recipe.lora.use_gradient_checkpointing == GradientCheckpointing::Unsloth,
+            lean: false,
             memory_limit: recipe.resources.memory_limit_bytes(),
         };
-        Self::open(&compiler, products, options)
+        let mut cuda = Self::open(&compiler, products, options)?;
+        let shape = PassShape {
+            tokens,
+            rank: layout.max_rank(),
+        };
+        // What the context takes is taken by now.
+        let sizes = CudaSizes::of_job(recipe, (spec, &layout), shape, cuda.free_bytes());
+        cuda.options.lean = sizes.lean;
+        Ok(cuda)
     }
 }
 

@@ -87,6 +87,14 @@ pub(super) fn branch<'a>(linear: &AdaptedLinear<'a, Cuda>) -> Option<LoraBranch<
 }
 
 impl Sizes for Cuda {
+    fn lendable_bytes(&self, rows: usize, width: usize) -> u64 {
+        self.sizes().lendable_bytes(rows, width)
+    }
+
+    fn is_lean(&self) -> bool {
+        self.sizes().is_lean()
+    }
+
     fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64 {
         self.sizes().matrix_bytes(rows, widths)
     }

@@ -9,6 +9,7 @@ use crate::model::{Projection, Spec};
 use crate::ops::Sizes;
 use crate::ops::cuda::row_stride;
 use crate::quant::Nf4Matrix;
+use crate::train::{MemoryPlan, PassShape};
 
 /// Elements of an 8-bit moment that share a scale.
 const MOMENT_BLOCK: usize = 256;
@@ -27,13 +28,28 @@ impl CudaSizes {
     /// Bytes that the driver, its libraries and the kernels' code take before anything else; measured on an H200.
     pub const CONTEXT_BYTES: u64 = 594 << 20;
 
-    /// Those of a job.
+    /// Those of a job that may take `free` bytes beside the context; all that it wants where that is unknown. It is lean where
+    /// its recipe says so, or leaves it open and nothing else has room.
     #[must_use]
-    pub fn of_recipe(recipe: &Recipe) -> Self {
-        Self {
-            rank: recipe.lora.r as usize,
-            lean: recipe.lora.use_gradient_checkpointing == GradientCheckpointing::Unsloth,
-        }
+    pub fn of_job(
+        recipe: &Recipe,
+        (spec, layout): (&Spec, &AdapterLayout),
+        shape: PassShape,
+        free: Option<u64>,
+    ) -> Self {
+        let rank = recipe.lora.r as usize;
+        let generous = Self { rank, lean: false };
+        let lean = match recipe.lora.use_gradient_checkpointing {
+            GradientCheckpointing::Unsloth => true,
+            GradientCheckpointing::True | GradientCheckpointing::False => false,
+            GradientCheckpointing::Auto => free.is_some_and(|free| {
+                let taken = generous.base_bytes(spec, recipe.model.load_in_4bit)
+                    + generous.state_bytes(layout, recipe.training.optim);
+                let needed = MemoryPlan::recompute().bytes(&generous, spec, shape);
+                needed > Self::budget(free.saturating_sub(taken))
+            }),
+        };
+        Self { rank, lean }
     }
 
     /// Bytes of the frozen base, its linears in 4 bits or in 16.
@@ -56,7 +72,8 @@ impl CudaSizes {
         (spec.layers * layer + norms + 2 * tables * spec.vocab * spec.hidden) as u64
     }
 
-    /// Bytes of an adapter in f32 and in 16 bits, its optimizer, the sums of its gradient and a layer's gradient.
+    /// Bytes of an adapter in f32 and in 16 bits, its optimizer, the sums of its gradient and a layer's gradient, as far as they
+    /// lie on the device.
     #[must_use]
     pub fn state_bytes(self, layout: &AdapterLayout, optimizer: Optimizer) -> u64 {
         let len = layout.len();
@@ -64,7 +81,11 @@ impl CudaSizes {
             Optimizer::AdamW8bit => 2 * (len + len.div_ceil(MOMENT_BLOCK) * size_of::<f32>()),
             Optimizer::AdamW => 2 * len * size_of::<f32>(),
         };
-        let numbers = len * (size_of::<f32>() + 2 + size_of::<i64>());
+        let seldom = match self.lean {
+            true => 0,
+            false => len * (size_of::<f32>() + size_of::<i64>()),
+        };
+        let numbers = 2 * len + seldom;
         (numbers + moments + layout.max_layer_len() * size_of::<f32>()) as u64
     }
 
@@ -99,6 +120,10 @@ impl Sizes for CudaSizes {
         self.matrix_bytes(rows, &[width])
     }
 
+    fn is_lean(&self) -> bool {
+        self.lean
+    }
+
     fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64 {
         (self.scratch_len(spec, tokens, rank) * 2 + tokens * spec.heads * size_of::<f32>()) as u64
     }
@@ -106,6 +131,8 @@ impl Sizes for CudaSizes {
 
 #[cfg(test)]
 mod tests {
+    use weft_common::recipe::Format;
+
     use super::*;
     use crate::model::Preset;
 
@@ -129,5 +156,26 @@ mod tests {
         assert_eq!(table, 2 * 128_256 * 4096);
         // Rows of 4096 columns and 48 spare ones begin at whole lines.
         assert_eq!(sizes.matrix_bytes(1, &[4096]), 2 * 4160);
+    }
+
+    #[test]
+    fn a_job_is_lean_where_its_recipe_says_so_or_nothing_else_has_room() {
+        let spec = Preset::Llama3_8b.spec();
+        let shape = PassShape {
+            tokens: 4096,
+            rank: 16,
+        };
+        let lean = |checkpointing: &str, free: Option<u64>| {
+            let text = format!(
+                "model: {{base_model: m}}\ndatasets: [{{path: d}}]\nlora: {{use_gradient_checkpointing: {checkpointing}}}\n"
+            );
+            let recipe = Recipe::parse(&text, Format::Yaml).unwrap();
+            let layout = AdapterLayout::new(&spec, &recipe.lora).unwrap();
+            CudaSizes::of_job(&recipe, (&spec, &layout), shape, free).lean
+        };
+        assert!(lean("unsloth", Some(80 << 30)) && lean("unsloth", None));
+        assert!(!lean("true", Some(6 << 30)) && !lean("false", Some(6 << 30)));
+        assert!(!lean("auto", None) && !lean("auto", Some(16 << 30)));
+        assert!(lean("auto", Some(6 << 30)));
     }
 }
