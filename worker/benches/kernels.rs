@@ -7,7 +7,6 @@
 
 use cudarc::driver::CudaSlice;
 use cudarc::driver::sys::CUevent_flags;
-use half::bf16;
 use weft_common::recipe::Optimizer;
 use weft_worker::cuda::kernels::HEAD_DIMS;
 use weft_worker::cuda::library::Environment;
@@ -41,7 +40,8 @@ fn main() {
     }
     let cache = KernelCache::new(std::env::temp_dir().join("weft-test-kernels"));
     let compiler = Compiler::new(inventory.nvrtc.unwrap(), cache);
-    let bench = Bench::new(CudaKernels::new(Gpu::open(0, &compiler, &HEAD_DIMS).unwrap()).unwrap());
+    let bench =
+        Bench::new(CudaKernels::new(Gpu::open(0, &compiler, &HEAD_DIMS, None).unwrap()).unwrap());
     bench.dequantization();
     bench.norms();
     bench.elementwise();
@@ -117,12 +117,11 @@ impl Bench {
     }
 
     fn halves(&self, rows: usize, width: usize) -> Halves {
-        let values: Vec<bf16> = (0..(rows * width) as u32)
-            .map(|i| {
-                bf16::from_f32((i.wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 23) as f32 - 1.0)
-            })
+        let values: Vec<f32> = (0..(rows * width) as u32)
+            .map(|i| (i.wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 23) as f32 - 1.0)
             .collect();
-        self.gpu.upload_halves(rows, width, &values).unwrap()
+        let bits = self.gpu.gpu().half().round(&values);
+        self.gpu.upload_halves(rows, width, &bits).unwrap()
     }
 
     fn floats(&self, len: usize) -> CudaSlice<f32> {

@@ -1,5 +1,11 @@
 // Hopper's matrix instructions and its copy engine, as functions. Put before the sm_90a kernels.
 
+#if defined(HALF_IS_F16)
+#define HALF "f16"
+#else
+#define HALF "bf16"
+#endif
+
 struct alignas(64) TensorMap { u64 words[16]; };
 
 // A tile in shared memory: panels of 64 columns (128 bytes), rows contiguous within a panel, 16-byte chunks swizzled in
@@ -75,7 +81,7 @@ __device__ __forceinline__ float exp2_fast(float x) {
 __device__ __forceinline__ void wgmma_rows(float (&d)[32], u64 a, u64 b, bool add) {
     asm volatile(
         "{.reg .pred p; setp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." HALF "." HALF " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, p, "
         "1, 1, 0, 0;}"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
@@ -89,7 +95,7 @@ __device__ __forceinline__ void wgmma_rows(float (&d)[32], u64 a, u64 b, bool ad
 __device__ __forceinline__ void wgmma_rows(float (&d)[64], u64 a, u64 b, bool add) {
     asm volatile(
         "{.reg .pred p; setp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32." HALF "." HALF " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, "
         "%35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, "
         "%57, %58, %59, %60, %61, %62, %63}, %64, %65, p, 1, 1, 0, 0;}"
@@ -108,7 +114,7 @@ __device__ __forceinline__ void wgmma_rows(float (&d)[64], u64 a, u64 b, bool ad
 __device__ __forceinline__ void wgmma_columns(float (&d)[32], const u32 (&a)[4], u64 b, bool add) {
     asm volatile(
         "{.reg .pred p; setp.ne.b32 p, %37, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." HALF "." HALF " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, "
         "%34, %35}, %36, p, 1, 1, 1;}"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
@@ -122,7 +128,7 @@ __device__ __forceinline__ void wgmma_columns(float (&d)[32], const u32 (&a)[4],
 __device__ __forceinline__ void wgmma_columns(float (&d)[64], const u32 (&a)[4], u64 b, bool add) {
     asm volatile(
         "{.reg .pred p; setp.ne.b32 p, %69, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32." HALF "." HALF " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, "
         "%35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, "
         "%57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;}"
@@ -141,7 +147,7 @@ __device__ __forceinline__ void wgmma_columns(float (&d)[64], const u32 (&a)[4],
 __device__ __forceinline__ void wgmma_register_rows(float (&d)[32], const u32 (&a)[4], u64 b, bool add) {
     asm volatile(
         "{.reg .pred p; setp.ne.b32 p, %37, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." HALF "." HALF " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, "
         "%34, %35}, %36, p, 1, 1, 0;}"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),

@@ -26,14 +26,24 @@ struct Group {
 __constant__ float NF4_TABLE[16] = {-1.0f, -0.6961928f, -0.52507305f, -0.3949175f, -0.28444138f, -0.18477343f,
     -0.091050036f, 0.0f, 0.0795803f, 0.1609302f, 0.2461123f, 0.33791524f, 0.44070983f, 0.562617f, 0.72295684f, 1.0f};
 
-constexpr u32 F16 = 2;    // `stored` of a matrix that was IEEE half: what is dequantized is rounded to that first
+// `stored` of a matrix that was of the other 16-bit format: what is dequantized is rounded to that first.
+#if defined(HALF_IS_F16)
+constexpr u32 OTHER = 1;
+#else
+constexpr u32 OTHER = 2;
+#endif
 constexpr u32 TILE = 128;  // vectors that a warp moves at once, 4 a lane
 
-__device__ __forceinline__ float round_to_f16(float v) {
+__device__ __forceinline__ float round_to_other(float v) {
+#if defined(HALF_IS_F16)
+    const u32 bits = __float_as_uint(v);
+    return __uint_as_float((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
+#else
     u16 half;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(v));
     asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(half));
     return v;
+#endif
 }
 
 // Written once, read by the product that follows: leaves the caches first.
@@ -67,7 +77,7 @@ __device__ __forceinline__ vec8 dequantize(u32 codes, float scale, float table) 
     }
     if (ROUND) {
 #pragma unroll
-        for (u32 j = 0; j < 8; j++) values[j] = round_to_f16(values[j]);
+        for (u32 j = 0; j < 8; j++) values[j] = round_to_other(values[j]);
     }
     return pack8(values);
 }
@@ -199,7 +209,7 @@ extern "C" __global__ void __launch_bounds__(256) nf4_dequantize_group(const Gro
         half_t* rows = out + (u64)part.first_row * stride;
         if (!part.packed) {
             for (u32 i = tile; i < part.tiles; i += warps) dense_tile(part, i, per_row, rows, stride);
-        } else if (part.stored == F16) {
+        } else if (part.stored == OTHER) {
             quantized_tiles<true>(part, tile, warps, per_row, table, rows, stride);
         } else {
             quantized_tiles<false>(part, tile, warps, per_row, table, rows, stride);

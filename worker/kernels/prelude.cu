@@ -26,6 +26,8 @@ __device__ __forceinline__ u32 pack2(float lo, float hi) {
     u32 out;
 #if !defined(HALF_IS_F16)
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(hi), "f"(lo));
+#elif __CUDA_ARCH__ >= 800
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(hi), "f"(lo));
 #else
     u16 a, b;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(a) : "f"(lo));

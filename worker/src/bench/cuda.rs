@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use half::bf16;
-use half::slice::HalfFloatSliceExt as _;
-
 use super::rates::Measured;
 use super::run::{self, BenchError, Job};
 use super::{StepReport, StepSettings};
@@ -68,8 +65,12 @@ impl Measured for Cuda {
 
 fn product_seconds(cuda: &Cuda, [m, n, k]: [usize; 3]) -> Result<f64, GpuError> {
     let kernels = cuda.kernels();
-    let a = kernels.upload_halves(m, k, &filled(m * k, &activations()))?;
-    let b = kernels.upload_halves(n, k, &filled(n * k, &weights()))?;
+    let half = kernels.gpu().half();
+    let numbers = |len: usize, period: &[f32]| -> Vec<_> {
+        half.round(period).into_iter().cycle().take(len).collect()
+    };
+    let a = kernels.upload_halves(m, k, &numbers(m * k, &activations()))?;
+    let b = kernels.upload_halves(n, k, &numbers(n * k, &weights()))?;
     let mut c = kernels.halves(1, &[(m * n).next_multiple_of(8)], 0)?;
     let product = Product::new([m, n, k], Lay::plain(k), Lay::transposed(k), n);
     timed(cuda, || {
@@ -107,12 +108,6 @@ fn weights() -> Vec<f32> {
     let mut numbers = vec![0.0; PERIOD];
     matrix.dequantize_rows_into(0..1, &mut numbers);
     numbers
-}
-
-fn filled(len: usize, numbers: &[f32]) -> Vec<bf16> {
-    let mut period = vec![bf16::ZERO; PERIOD];
-    period.convert_from_f32_slice(numbers);
-    period.into_iter().cycle().take(len).collect()
 }
 
 /// Mean seconds of work that is asked for back to back, at the clock that the GPU holds under it.

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::arch::Arch;
 use super::cache::KernelCache;
+use super::half_format::HalfFormat;
 use super::kernels::{self, KernelFile};
 use super::nvrtc::{Nvrtc, NvrtcError};
 
@@ -44,36 +45,36 @@ impl Compiler {
         &self.cache
     }
 
-    /// All kernels that a GPU generation may need. Cost: up to a minute the first time, then milliseconds.
+    /// All kernels that a GPU generation may need, in its own number format. Cost: up to a minute the first time, then milliseconds.
     ///
     /// # Errors
     /// That of a file that does not compile.
     pub fn prepare(&self, arch: Arch) -> Result<Vec<Prepared>, NvrtcError> {
-        self.prepare_files(arch, kernels::for_arch(arch))
+        self.prepare_files((arch, HalfFormat::of(arch)), kernels::for_arch(arch))
     }
 
-    /// Some kernels for a GPU generation, in their order.
+    /// Some kernels for a GPU generation and a number format, in their order.
     ///
     /// # Errors
     /// That of a file that does not compile.
     pub fn prepare_files(
         &self,
-        arch: Arch,
+        target: (Arch, HalfFormat),
         files: impl Iterator<Item = &'static KernelFile>,
     ) -> Result<Vec<Prepared>, NvrtcError> {
         let files: Vec<_> = files.collect();
         files
             .into_par_iter()
-            .map(|kernel| self.prepare_file(kernel, arch))
+            .map(|kernel| self.prepare_file(kernel, target))
             .collect()
     }
 
     fn prepare_file(
         &self,
         kernel: &'static KernelFile,
-        arch: Arch,
+        (arch, half): (Arch, HalfFormat),
     ) -> Result<Prepared, NvrtcError> {
-        let (text, options) = (kernel.text(), kernel.options(arch).join(" "));
+        let (text, options) = (kernel.text(), kernel.options(arch, half).join(" "));
         let version = format!("{:?}", self.nvrtc.version());
         let key = [text.as_str(), &options, &version];
         if let Some(cubin) = self.cache.get(kernel.name, &key) {
@@ -83,7 +84,7 @@ impl Compiler {
                 compiled: false,
             });
         }
-        let cubin = self.nvrtc.compile(kernel, arch)?.cubin;
+        let cubin = self.nvrtc.compile(kernel, (arch, half))?.cubin;
         if let Err(error) = self.cache.put(kernel.name, &key, &cubin) {
             tracing::warn!(
                 "cannot keep the compiled kernel {} in {}: {error}; it will be compiled again",

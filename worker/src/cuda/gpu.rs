@@ -13,6 +13,7 @@ use cudarc::nvrtc::Ptx;
 
 use super::arch::Arch;
 use super::compiler::Compiler;
+use super::half_format::HalfFormat;
 use super::kernels;
 use super::nvrtc::NvrtcError;
 
@@ -24,6 +25,7 @@ pub struct Gpu {
     stream: Arc<CudaStream>,
     modules: Arc<BTreeMap<&'static str, Arc<CudaModule>>>,
     arch: Arch,
+    half: HalfFormat,
     multiprocessors: u32,
 }
 
@@ -57,17 +59,18 @@ pub enum GpuError {
 
 impl Gpu {
     /// Opens a GPU: makes a context on it, some 0.5 GB of its memory, and loads the kernels, attention for these head
-    /// sizes among them, compiled where the cache lacks them.
+    /// sizes among them, compiled where the cache lacks them. Their 16-bit format is `half`, or the GPU's own.
     ///
     /// # Errors
     /// The driver's or the compiler's.
     ///
     /// # Panics
-    /// If the driver's library was not found before ([`super::Inventory::take`]).
+    /// If the driver's library was not found before ([`super::Inventory::take`]), or the GPU has no such format.
     pub fn open(
         ordinal: usize,
         compiler: &Compiler,
         head_dims: &[usize],
+        half: Option<HalfFormat>,
     ) -> Result<Self, GpuError> {
         let failed = |doing| {
             move |error| GpuError::Driver {
@@ -83,6 +86,12 @@ impl Gpu {
             .compute_capability()
             .map_err(failed("asking for its generation"))?;
         let arch = Arch::of_gpu(major.cast_unsigned(), minor.cast_unsigned());
+        let native = HalfFormat::of(arch);
+        let half = half.unwrap_or(native);
+        assert!(
+            half == HalfFormat::F16 || half == native,
+            "{half} on {arch}"
+        );
         let multiprocessors = context
             .attribute(
                 cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
@@ -93,7 +102,8 @@ impl Gpu {
         let attention = head_dims
             .iter()
             .flat_map(|&head_dim| kernels::attention(arch, head_dim));
-        for prepared in compiler.prepare_files(arch, kernels::common().chain(attention))? {
+        let files = kernels::common().chain(attention);
+        for prepared in compiler.prepare_files((arch, half), files)? {
             let module = context
                 .load_module(Ptx::from_binary(prepared.cubin))
                 .map_err(failed("loading kernels"))?;
@@ -103,6 +113,7 @@ impl Gpu {
             stream: context.new_stream().map_err(failed("making a stream"))?,
             modules: Arc::new(modules),
             arch,
+            half,
             multiprocessors,
         })
     }
@@ -117,6 +128,12 @@ impl Gpu {
     #[must_use]
     pub fn arch(&self) -> Arch {
         self.arch
+    }
+
+    /// What the bits of 16-bit matrices mean.
+    #[must_use]
+    pub fn half(&self) -> HalfFormat {
+        self.half
     }
 
     /// How many multiprocessors it has.

@@ -4,6 +4,7 @@
 //! `+=` for each output, in what it sums, and what bounds it.
 
 use super::arch::Arch;
+use super::half_format::HalfFormat;
 
 /// One file of kernels, compiled as a whole.
 #[derive(Debug)]
@@ -114,13 +115,16 @@ impl KernelFile {
 
     /// How the compiler is called.
     #[must_use]
-    pub fn options(&self, arch: Arch) -> Vec<String> {
+    pub fn options(&self, arch: Arch, half: HalfFormat) -> Vec<String> {
         let mut options = vec![
             format!("--gpu-architecture={arch}"),
             "--std=c++17".to_owned(),
             format!("--fmad={}", self.fuses),
             "--ptxas-options=-v".to_owned(),
         ];
+        if half == HalfFormat::F16 {
+            options.push("--define-macro=WEFT_F16".to_owned());
+        }
         options.extend(
             self.head_dim
                 .map(|head_dim| format!("--define-macro=HEAD_DIM={head_dim}")),

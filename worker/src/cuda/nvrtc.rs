@@ -9,6 +9,7 @@ use std::ptr;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use super::arch::Arch;
+use super::half_format::HalfFormat;
 use super::kernels::KernelFile;
 use super::library::{self, Component, Environment, Missing, Opened, Origin};
 
@@ -132,11 +133,15 @@ impl Nvrtc {
         self.opened.origin
     }
 
-    /// Compiles one kernel file. Cost: 0.1 s to some seconds.
+    /// Compiles one kernel file for a GPU generation and a number format that it has. Cost: 0.1 s to some seconds.
     ///
     /// # Errors
     /// If the compiler refuses it.
-    pub fn compile(&self, kernel: &KernelFile, arch: Arch) -> Result<Compiled, NvrtcError> {
+    pub fn compile(
+        &self,
+        kernel: &KernelFile,
+        (arch, half): (Arch, HalfFormat),
+    ) -> Result<Compiled, NvrtcError> {
         let text = CString::new(kernel.text()).expect("kernel files hold no zero byte");
         let name = CString::new(format!("{}.cu", kernel.name)).expect("names hold no zero byte");
         let mut program = ptr::null_mut();
@@ -165,7 +170,7 @@ impl Nvrtc {
         if status != 0 {
             return Err(refused(status, String::new()));
         }
-        let status = program.compile(&kernel.options(arch));
+        let status = program.compile(&kernel.options(arch, half));
         let log =
             String::from_utf8_lossy(&program.bytes(self.functions.log_size, self.functions.log))
                 .trim_end_matches('\0')

@@ -11,6 +11,8 @@ pub struct FunctionUsage {
     pub spill_stores: u32,
     /// Bytes of a thread's stack.
     pub stack: u32,
+    /// Bytes of shared memory that are there without being asked for at a launch.
+    pub shared: u32,
 }
 
 /// Reads the assembler's report (`--ptxas-options=-v`).
@@ -32,6 +34,7 @@ pub fn function_usage(log: &str) -> Vec<FunctionUsage> {
             function.stack = number_before(line, "bytes stack frame");
         } else if line.contains("Used ") {
             function.registers = number_before(line, "registers");
+            function.shared = number_before(line, "bytes smem");
         }
     }
     functions
@@ -67,10 +70,12 @@ ptxas info    : Used 32 registers, used 1 barriers, 128 bytes smem";
             registers: 50,
             spill_stores: 8,
             stack: 16,
+            shared: 128,
         };
         let forward = FunctionUsage {
             name: "rms_norm_forward".to_owned(),
             registers: 32,
+            shared: 128,
             ..FunctionUsage::default()
         };
         assert_eq!(functions, [backward, forward]);

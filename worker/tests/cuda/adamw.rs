@@ -7,7 +7,7 @@ use weft_worker::train::optimizer::{
     AdamW, AdamWSettings, Moments, UpdateScalars, clip_coefficient, global_norm,
 };
 
-use crate::support::{floats, gpu, packed, random, read, read_plain};
+use crate::support::{floats, format, gpu, packed, random, read, read_plain};
 
 /// Lengths of matrices: whole blocks, a short last block, one below the least size for 8-bit state.
 const LENGTHS: [usize; 4] = [8192, 5000, 300, 70_004];
@@ -33,7 +33,7 @@ fn kind_of(optimizer: Optimizer, len: usize) -> MomentKind {
 }
 
 #[test]
-fn updates_equal_the_cpus_bit_by_bit() {
+pub(crate) fn updates_equal_the_cpus_bit_by_bit() {
     let Some(gpu) = gpu() else { return };
     let total: usize = LENGTHS.iter().sum();
     for optimizer in [Optimizer::AdamW, Optimizer::AdamW8bit] {
@@ -82,10 +82,7 @@ fn updates_equal_the_cpus_bit_by_bit() {
                 let ours = read_plain(gpu, &our_params);
                 let differing = ours.iter().zip(&params).filter(|(a, b)| a != b).count();
                 assert_eq!(differing, 0, "{optimizer:?}, clip {max_norm}, step {step}");
-                let halves: Vec<f32> = params
-                    .iter()
-                    .map(|&p| half::bf16::from_f32(p).to_f32())
-                    .collect();
+                let halves = format().widen(&format().round(&params));
                 assert_eq!(read(gpu, &rounded), halves);
             }
             let [codes1, codes2] =

@@ -128,7 +128,7 @@ fn on_the_gpu(
 }
 
 #[test]
-fn attention_agrees_with_the_cpu_and_with_itself() {
+pub(crate) fn attention_agrees_with_the_cpu_and_with_itself() {
     let Some(gpu) = gpu() else { return };
     for head_dim in [64, 128, 256] {
         for (name, attention) in implementations(gpu, head_dim) {
@@ -156,7 +156,7 @@ fn attention_agrees_with_the_cpu_and_with_itself() {
 }
 
 #[test]
-fn queries_may_be_the_last_of_more_keys() {
+pub(crate) fn queries_may_be_the_last_of_more_keys() {
     let Some(gpu) = gpu() else { return };
     let (queries, keys) = (vec![0, 1, 4], vec![0, 130, 200]);
     for head_dim in [64, 128, 256] {

@@ -8,7 +8,7 @@ use weft_worker::ops::{Cpu, Ops, Rotation, Turn};
 use crate::support::{assert_close, floats, gpu, halves, poisoned, random, read, read_plain};
 
 #[test]
-fn rotation_agrees_with_the_cpu_both_ways() {
+pub(crate) fn rotation_agrees_with_the_cpu_both_ways() {
     let Some(gpu) = gpu() else { return };
     let rope = RopeSpec {
         theta: 500_000.0,
@@ -57,7 +57,7 @@ fn rotation_agrees_with_the_cpu_both_ways() {
 }
 
 #[test]
-fn gated_units_agree_with_the_cpu() {
+pub(crate) fn gated_units_agree_with_the_cpu() {
     let Some(gpu) = gpu() else { return };
     for (tokens, width) in [(1, 8), (5, 200), (7, 2504), (3000, 64)] {
         let len = tokens * width;
@@ -109,7 +109,7 @@ fn identity(vocab: usize) -> FrozenLinear {
 }
 
 #[test]
-fn cross_entropy_agrees_with_the_cpu() {
+pub(crate) fn cross_entropy_agrees_with_the_cpu() {
     let Some(gpu) = gpu() else { return };
     for (rows, vocab) in [(1, 8), (5, 104), (33, 2000), (3, 9000)] {
         let logits: Vec<f32> = random(rows * vocab, 1).iter().map(|v| v * 8.0).collect();

@@ -1,6 +1,5 @@
 //! What must be equal to the last bit: moves and integer sums.
 
-use half::bf16;
 use weft_common::sum_digest::{Flags, SumDigest};
 use weft_worker::ops::cuda::{Halves, Memory};
 use weft_worker::train::fixed_point;
@@ -8,7 +7,7 @@ use weft_worker::train::fixed_point;
 use crate::support::{floats, gpu, halves, packed, poisoned, random, read, read_plain};
 
 #[test]
-fn moves_of_rows_are_exact() {
+pub(crate) fn moves_of_rows_are_exact() {
     let Some(gpu) = gpu() else { return };
     let (tokens, width) = (50, 1096);
     let x = random(tokens * width, 1);
@@ -44,14 +43,16 @@ fn moves_of_rows_are_exact() {
     let biased = expected.chunks(width).flat_map(|row| {
         row.iter()
             .zip(&bias)
-            .map(|(v, b)| bf16::from_f32(v + b).to_f32())
+            .map(|(v, b)| v + b)
             .collect::<Vec<_>>()
     });
-    assert_eq!(read(gpu, &doubled), biased.collect::<Vec<_>>());
+    let half = gpu.gpu().half();
+    let biased = half.widen(&half.round(&biased.collect::<Vec<_>>()));
+    assert_eq!(read(gpu, &doubled), biased);
 }
 
 #[test]
-fn copies_go_where_they_were_sent_and_nowhere_else() {
+pub(crate) fn copies_go_where_they_were_sent_and_nowhere_else() {
     let Some(gpu) = gpu() else { return };
     let (rows, width) = (9, 72);
     let x = random(rows * width, 1);
@@ -78,7 +79,7 @@ fn copies_go_where_they_were_sent_and_nowhere_else() {
 }
 
 #[test]
-fn matrices_side_by_side_know_their_neighbours_and_their_tail() {
+pub(crate) fn matrices_side_by_side_know_their_neighbours_and_their_tail() {
     let Some(gpu) = gpu() else { return };
     let parts = gpu.halves(3, &[16, 8, 8], 12).unwrap();
     let [q, k, v] = &parts[..] else {
@@ -92,8 +93,8 @@ fn matrices_side_by_side_know_their_neighbours_and_their_tail() {
     let mut parts = parts;
     gpu.copy_rows(3, (&from, 0), (&mut parts[1], 0)).unwrap();
     let read = |matrix: &Halves| -> Vec<f32> {
-        let values = gpu.download_halves(matrix, 3).unwrap();
-        values.iter().map(|v| v.to_f32()).collect()
+        let bits = gpu.download_halves(matrix, 3).unwrap();
+        gpu.gpu().half().widen(&bits)
     };
     assert_eq!(read(&parts[0]), vec![0.0; 48]);
     assert_eq!(read(&parts[1]), values);

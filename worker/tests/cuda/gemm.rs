@@ -52,7 +52,7 @@ fn operand(
 }
 
 #[test]
-fn products_agree_with_the_cpu_however_operands_lie() {
+pub(crate) fn products_agree_with_the_cpu_however_operands_lie() {
     let (Some(gpu), Some(gemm)) = (gpu(), gemm()) else {
         return;
     };
@@ -96,7 +96,7 @@ fn products_agree_with_the_cpu_however_operands_lie() {
 }
 
 #[test]
-fn every_number_of_tokens_of_a_bucket_is_served() {
+pub(crate) fn every_number_of_tokens_of_a_bucket_is_served() {
     let (Some(gpu), Some(gemm)) = (gpu(), gemm()) else {
         return;
     };
@@ -157,7 +157,7 @@ fn every_number_of_tokens_of_a_bucket_is_served() {
 
 /// q, k and v side by side take one product, and what lies behind them stays.
 #[test]
-fn a_product_may_write_matrices_side_by_side() {
+pub(crate) fn a_product_may_write_matrices_side_by_side() {
     let (Some(gpu), Some(gemm)) = (gpu(), gemm()) else {
         return;
     };
@@ -189,19 +189,19 @@ fn a_product_may_write_matrices_side_by_side() {
         let rows = expected.chunks(outputs);
         let expected: Vec<f32> = rows.flat_map(|row| row[columns.clone()].to_vec()).collect();
         let ours = gpu.download_halves(part, tokens).unwrap();
-        let ours: Vec<f32> = ours.iter().map(|v| v.to_f32()).collect();
+        let ours = gpu.gpu().half().widen(&ours);
         assert_close(&ours, &expected, &format!("columns {columns:?}"));
         first = columns.end;
     }
     let lying = read_plain(gpu, parts[0].memory());
     let mut tails = lying.chunks(parts[0].stride()).map(|row| &row[outputs..]);
-    assert!(tails.all(|tail| tail.iter().all(|v| v.to_f32() == 0.0)));
+    assert!(tails.all(|tail| tail.iter().all(|&bits| bits == 0)));
 }
 
 /// With s·x·Aᵀ behind each row of x and B behind each row of W, one product over inputs + rank gives W·x and the adapter's
 /// part together.
 #[test]
-fn the_adapter_folds_into_the_frozen_product() {
+pub(crate) fn the_adapter_folds_into_the_frozen_product() {
     let (Some(gpu), Some(gemm)) = (gpu(), gemm()) else {
         return;
     };

@@ -53,6 +53,7 @@ fn a_checkpoint_as_large_as_asked_for_is_loaded() {
             ordinal: 0,
             head_dim: Preset::Llama3_8b.spec().head_dim,
             rank: 16,
+            half: None,
             lean: false,
             memory_limit: None,
         }) else {

@@ -8,6 +8,7 @@ mod adamw;
 mod attention;
 mod elementwise;
 mod exact;
+mod fp16;
 mod gemm;
 mod load;
 mod nf4;

@@ -1,15 +1,14 @@
 //! Dequantization, bit by bit.
 
-use half::bf16;
 use weft_worker::ops::cuda::{GroupAdapter, GroupMatrix, GroupPart};
 use weft_worker::quant::{Absmax, Nf4Matrix, StoredDtype};
 
-use crate::support::{gpu, halves, packed, random, read};
+use crate::support::{format, gpu, halves, packed, random, read};
 
 fn dequantized(matrix: &Nf4Matrix) -> Vec<f32> {
     let mut values = vec![0.0; matrix.rows() * matrix.cols()];
     matrix.dequantize_rows_into(0..matrix.rows(), &mut values);
-    values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
+    format().widen(&format().round(&values))
 }
 
 fn alone(matrix: GroupMatrix<'_>) -> [GroupPart<'_>; 1] {
@@ -20,7 +19,7 @@ fn alone(matrix: GroupMatrix<'_>) -> [GroupPart<'_>; 1] {
 }
 
 #[test]
-fn nf4_dequantization_is_exact() {
+pub(crate) fn nf4_dequantization_is_exact() {
     let Some(gpu) = gpu() else { return };
     for (rows, cols) in [(8, 8), (1, 64), (3, 576), (192, 64), (70, 4096), (33, 4096)] {
         let values: Vec<f32> = random(rows * cols, 7).iter().map(|v| v * 0.05).collect();
@@ -59,7 +58,7 @@ fn nf4_dequantization_is_exact() {
 
 /// q, k and v below each other, one of them not quantized, each with its adapter in columns of its own.
 #[test]
-fn a_group_is_dequantized_with_its_adapters_on_the_diagonal() {
+pub(crate) fn a_group_is_dequantized_with_its_adapters_on_the_diagonal() {
     let Some(gpu) = gpu() else { return };
     for (cols, ranks, columns, tail) in [
         (576, [16, 16, 16], [0, 16, 32], 48),
@@ -118,7 +117,7 @@ fn a_group_is_dequantized_with_its_adapters_on_the_diagonal() {
 }
 
 #[test]
-fn a_dense_matrix_is_copied_from_among_other_columns() {
+pub(crate) fn a_dense_matrix_is_copied_from_among_other_columns() {
     let Some(gpu) = gpu() else { return };
     let (rows, cols) = (37, 104);
     let values = random((rows + 1) * cols, 1);

@@ -10,7 +10,7 @@ use crate::support::{
 const EPS: f32 = 1e-5;
 
 #[test]
-fn norms_agree_with_the_cpu_at_every_width() {
+pub(crate) fn norms_agree_with_the_cpu_at_every_width() {
     let Some(gpu) = gpu() else { return };
     for (tokens, width) in [
         (1, 8),
@@ -81,7 +81,7 @@ fn norm_of(weight: &Vec<f32>, tokens: usize, width: usize) -> Norm<'_, Vec<f32>>
 }
 
 #[test]
-fn packed_rows_and_rows_with_gaps_give_the_same_bits() {
+pub(crate) fn packed_rows_and_rows_with_gaps_give_the_same_bits() {
     let Some(gpu) = gpu() else { return };
     let (tokens, width) = (7, 64);
     let (x, weight) = (random(tokens * width, 1), random(width, 2));

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use weft_common::data::Row;
 use weft_common::recipe::{LoraSection, TargetModules};
+use weft_worker::cuda::HalfFormat;
 use weft_worker::lora::Adapter;
 use weft_worker::model::{
     Activation, Model, ModelWeights, Projection, RandomFormat, RopeScaling, RopeSpec, Spec,
@@ -12,10 +13,23 @@ use weft_worker::ops::cuda::{Cuda, CudaOptions};
 use weft_worker::ops::{Cpu, Ops};
 use weft_worker::train::{GradSink, MemoryPlan, PackedBatch, Pass};
 
-use crate::support::{opened, random};
+use crate::support::{format, in_format, opened, random};
 
 /// What 16-bit activations may cost a gradient over three layers, in relation to its norm.
-const GRADIENT_TOLERANCE: f64 = 3e-2;
+fn gradient_tolerance() -> f64 {
+    match format() {
+        HalfFormat::Bf16 => 3e-2,
+        HalfFormat::F16 => 5e-3,
+    }
+}
+
+/// What the loss is multiplied with, as a trainer does it so that gradients lie within the format's range.
+fn loss_scale() -> f32 {
+    match format() {
+        HalfFormat::Bf16 => 1.0,
+        HalfFormat::F16 => 4096.0,
+    }
+}
 
 fn llama() -> Spec {
     Spec {
@@ -136,11 +150,12 @@ impl Case {
             values: vec![f32::NAN; adapter.layout().len()],
             read,
         };
-        let scale = 1.0 / batch.supervised() as f32;
+        let scale = loss_scale() / batch.supervised() as f32;
         let loss = pass
             .forward_backward(model, adapter, &batch, scale, &mut sink)
             .unwrap();
-        (loss.loss_sum / batch.supervised() as f64, sink.values)
+        let grads = sink.values.iter().map(|grad| grad / loss_scale()).collect();
+        (loss.loss_sum / batch.supervised() as f64, grads)
     }
 
     fn on_cpu(&self, rows: &[Row]) -> (f64, Vec<f32>) {
@@ -153,6 +168,7 @@ impl Case {
             ordinal: 0,
             head_dim: self.spec.head_dim,
             rank: self.rank,
+            half: Some(format()),
             lean: true,
             memory_limit: None,
         })
@@ -185,7 +201,7 @@ impl Case {
             let error = relative_error(ours, theirs);
             println!("{}: relative error {error:.1e}", tensor.name);
             assert!(
-                error <= GRADIENT_TOLERANCE,
+                error <= gradient_tolerance(),
                 "{}: relative error {error}",
                 tensor.name
             );
@@ -217,7 +233,7 @@ impl<B, R: Fn(&B) -> Vec<f32>> GradSink<B> for Collect<R> {
 }
 
 #[test]
-fn loss_and_every_gradient_agree_with_the_cpu() {
+pub(crate) fn loss_and_every_gradient_agree_with_the_cpu() {
     for lengths in [&[70, 1, 33, 140][..], &[128, 128], &[5]] {
         let case = Case::new(llama(), 16, None);
         case.compare(&rows(&case.spec, lengths));
@@ -225,19 +241,19 @@ fn loss_and_every_gradient_agree_with_the_cpu() {
 }
 
 #[test]
-fn gemma_s_conventions_and_wide_heads_agree_too() {
+pub(crate) fn gemma_s_conventions_and_wide_heads_agree_too() {
     let case = Case::new(gemma(), 8, None);
     case.compare(&rows(&case.spec, &[70, 33]));
 }
 
 #[test]
-fn linears_without_an_adapter_stand_beside_those_with_one() {
+pub(crate) fn linears_without_an_adapter_stand_beside_those_with_one() {
     let case = Case::new(llama(), 8, Some(&["q_proj", "v_proj", "up_proj"]));
     case.compare(&rows(&case.spec, &[70, 33]));
 }
 
 #[test]
-fn every_memory_plan_and_every_repetition_gives_the_same_bits() {
+pub(crate) fn every_memory_plan_and_every_repetition_gives_the_same_bits() {
     let case = Case::new(llama(), 16, None);
     let rows = rows(&case.spec, &[70, 1, 33, 140]);
     let Some(expected) = case.on_gpu(&rows, MemoryPlan::keep_all(&case.spec)) else {
@@ -252,7 +268,7 @@ fn every_memory_plan_and_every_repetition_gives_the_same_bits() {
 }
 
 #[test]
-fn a_pass_that_ran_before_gives_what_a_fresh_one_gives() {
+pub(crate) fn a_pass_that_ran_before_gives_what_a_fresh_one_gives() {
     let case = Case::new(llama(), 16, None);
     let Some(cuda) = case.cuda() else { return };
     let stream = cuda.kernels().gpu().stream().clone();
@@ -270,4 +286,27 @@ fn a_pass_that_ran_before_gives_what_a_fresh_one_gives() {
         let fresh = case.on_gpu(&rows, MemoryPlan::recompute());
         assert!(fresh == Some(again), "{lengths:?}");
     }
+}
+
+#[test]
+fn activations_that_overflow_in_fp16_leave_no_gradient_that_looks_sound() {
+    in_format(HalfFormat::F16, || {
+        let case = Case::new(
+            Spec {
+                embed_scale: 1e7,
+                ..llama()
+            },
+            16,
+            None,
+        );
+        let rows = rows(&case.spec, &[70, 33]);
+        let Some((loss, grads)) = case.on_gpu(&rows, MemoryPlan::keep_all(&case.spec)) else {
+            return;
+        };
+        assert!(!loss.is_finite(), "{loss}");
+        for tensor in case.adapter.layout().tensors() {
+            let sick = grads[tensor.range()].iter().any(|grad| !grad.is_finite());
+            assert!(sick, "{}", tensor.name);
+        }
+    });
 }

@@ -133,6 +133,7 @@ fn a_checkpoint_is_loaded_as_in_host_memory() {
         ordinal: 0,
         head_dim: 64,
         rank: 0,
+        half: None,
         lean: false,
         memory_limit: None,
     };

@@ -4,29 +4,71 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use cudarc::driver::CudaSlice;
-use half::bf16;
+use half::{bf16, f16};
 use weft_worker::cuda::kernels::HEAD_DIMS;
 use weft_worker::cuda::library::Environment;
-use weft_worker::cuda::{Compiler, Gpu, Inventory, KernelCache, Nvrtc};
+use weft_worker::cuda::{Compiler, Gpu, HalfFormat, Inventory, KernelCache, Nvrtc};
 use weft_worker::ops::cuda::{Cuda, CudaKernels, CudaOptions, Gemm, Halves};
 
+thread_local!(static FORMAT: Cell<HalfFormat> = const { Cell::new(HalfFormat::Bf16) });
+
+/// Runs a test with 16-bit matrices of this format; it is bfloat16 otherwise.
+pub(crate) fn in_format(half: HalfFormat, test: impl FnOnce()) {
+    let before = FORMAT.replace(half);
+    test();
+    FORMAT.set(before);
+}
+
+/// The 16-bit format of the test that runs.
+pub(crate) fn format() -> HalfFormat {
+    FORMAT.get()
+}
+
+/// Something for each format.
+#[derive(Debug)]
+struct OfFormats<T> {
+    bf16: OnceLock<Option<T>>,
+    f16: OnceLock<Option<T>>,
+}
+
+impl<T> OfFormats<T> {
+    const fn new() -> Self {
+        Self {
+            bf16: OnceLock::new(),
+            f16: OnceLock::new(),
+        }
+    }
+
+    fn get_or_init(&self, init: impl FnOnce() -> Option<T>) -> Option<&T> {
+        let of_format = match format() {
+            HalfFormat::Bf16 => &self.bf16,
+            HalfFormat::F16 => &self.f16,
+        };
+        of_format.get_or_init(init).as_ref()
+    }
+}
+
 /// Relative error that 16-bit outputs may have.
-pub(crate) const TOLERANCE: f64 = 1e-2;
+fn tolerance() -> f64 {
+    match format() {
+        HalfFormat::Bf16 => 1e-2,
+        HalfFormat::F16 => 2e-3,
+    }
+}
 
 /// Products on that GPU.
 pub(crate) fn gemm() -> Option<&'static Gemm> {
-    static GEMM: OnceLock<Option<Gemm>> = OnceLock::new();
-    let open = || {
+    static GEMM: OfFormats<Gemm> = OfFormats::new();
+    GEMM.get_or_init(|| {
         let library = Inventory::take(&Environment::of_process()).cublas_lt.ok()?;
         Some(Gemm::new(gpu()?, library).unwrap())
-    };
-    GEMM.get_or_init(open).as_ref()
+    })
 }
 
 /// The kernels on the first GPU; nothing, said aloud, where there is none.
 pub(crate) fn gpu() -> Option<&'static CudaKernels> {
-    static GPU: OnceLock<Option<CudaKernels>> = OnceLock::new();
-    let found = GPU.get_or_init(open).as_ref();
+    static GPU: OfFormats<CudaKernels> = OfFormats::new();
+    let found = GPU.get_or_init(open);
     if found.is_none() {
         println!("SKIPPED: no GPU");
     }
@@ -59,18 +101,29 @@ fn open() -> Option<CudaKernels> {
         println!("SKIPPED: no GPU to test on: {obstacles:?}");
         return None;
     }
+    let native = inventory
+        .gpus
+        .unwrap()
+        .first()
+        .map(|gpu| HalfFormat::of(gpu.arch));
+    if (native, format()) == (Some(HalfFormat::F16), HalfFormat::Bf16) {
+        println!("SKIPPED: this GPU has no bfloat16");
+        return None;
+    }
     let compiler = compiler(inventory.nvrtc.unwrap());
-    Some(CudaKernels::new(Gpu::open(0, &compiler, &HEAD_DIMS).unwrap()).unwrap())
+    let gpu = Gpu::open(0, &compiler, &HEAD_DIMS, Some(format())).unwrap();
+    Some(CudaKernels::new(gpu).unwrap())
 }
 
-/// Numbers between −1 and 1 that bfloat16 holds exactly.
+/// Numbers between −1 and 1 that both 16-bit formats hold exactly.
 pub(crate) fn random(len: usize, seed: u64) -> Vec<f32> {
     (0..len as u64)
         .map(|i| {
             let mut z = (i + (seed << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             z ^= z >> 27;
-            bf16::from_f32((z >> 40) as f32 / (1 << 23) as f32 - 1.0).to_f32()
+            let short = bf16::from_f32((z >> 40) as f32 / (1 << 23) as f32 - 1.0);
+            f16::from_f32(short.to_f32()).to_f32()
         })
         .collect()
 }
@@ -85,21 +138,19 @@ pub(crate) fn halves(gpu: &CudaKernels, rows: usize, values: &[f32]) -> Halves {
     let width = values.len() / rows;
     let made = MADE.replace(MADE.get() + 1);
     let stride = BEFORE + width + 8 * (1 + made % 5);
-    let mut lying = vec![bf16::NAN; (rows + 1) * stride];
+    let mut lying = vec![f32::NAN; (rows + 1) * stride];
     for (row, values) in lying.chunks_mut(stride).zip(values.chunks(width)) {
-        for (at, &value) in row[BEFORE..].iter_mut().zip(values) {
-            *at = bf16::from_f32(value);
-        }
+        row[BEFORE..][..width].copy_from_slice(values);
     }
+    let lying = gpu.gpu().half().round(&lying);
     let whole = gpu.upload_halves(rows + 1, stride, &lying).unwrap();
     whole.split(&[BEFORE, width]).remove(1)
 }
 
 /// A matrix in 16 bits with nothing around it.
 pub(crate) fn packed(gpu: &CudaKernels, rows: usize, values: &[f32]) -> Halves {
-    let halves: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
-    gpu.upload_halves(rows, values.len() / rows, &halves)
-        .unwrap()
+    let bits = gpu.gpu().half().round(values);
+    gpu.upload_halves(rows, values.len() / rows, &bits).unwrap()
 }
 
 /// An output that nothing has been written to, lying as [`halves`] does.
@@ -109,12 +160,12 @@ pub(crate) fn poisoned(gpu: &CudaKernels, rows: usize, width: usize) -> Halves {
 
 /// What [`halves`], [`packed`] or [`poisoned`] made, back on the host. Panics if what lies around it was written to.
 pub(crate) fn read(gpu: &CudaKernels, matrix: &Halves) -> Vec<f32> {
-    let floats = |values: &[bf16]| values.iter().map(|v| v.to_f32()).collect::<Vec<_>>();
+    let half = gpu.gpu().half();
     if matrix.is_packed() {
-        return floats(&gpu.download_halves(matrix, matrix.rows()).unwrap());
+        return half.widen(&gpu.download_halves(matrix, matrix.rows()).unwrap());
     }
     let rows = matrix.rows() - 1;
-    let lying = read_plain(gpu, matrix.memory());
+    let lying = half.widen(&read_plain(gpu, matrix.memory()));
     let within = BEFORE..BEFORE + matrix.width();
     let written = (0..lying.len()).find(|&at| {
         let (row, column) = (at / matrix.stride(), at % matrix.stride());
@@ -124,7 +175,7 @@ pub(crate) fn read(gpu: &CudaKernels, matrix: &Halves) -> Vec<f32> {
         written, None,
         "an element outside of {matrix:?} was written"
     );
-    floats(&gpu.download_halves(matrix, rows).unwrap())
+    half.widen(&gpu.download_halves(matrix, rows).unwrap())
 }
 
 /// On the device, in f32.
@@ -151,5 +202,5 @@ pub(crate) fn assert_close(ours: &[f32], expected: &[f32], what: &str) {
     let size = square(&mut expected.iter().map(|v| f64::from(*v)));
     let error = apart / size;
     println!("{what}: relative error {error:.1e}");
-    assert!(error <= TOLERANCE, "{what}: relative error {error}");
+    assert!(error <= tolerance(), "{what}: relative error {error}");
 }

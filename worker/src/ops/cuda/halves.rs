@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cudarc::driver::{CudaSlice, DevicePtr, LaunchArgs, PushKernelArg};
-use half::bf16;
 
 use super::place::{Place, PlaceMut};
 use super::{CudaKernels, VECTOR, count, whole_vectors};
@@ -15,7 +14,7 @@ use crate::cuda::GpuError;
 /// tail, which belong to no matrix: folded adapters keep there what is multiplied together with the row.
 #[derive(Debug)]
 pub struct Halves {
-    memory: Arc<CudaSlice<bf16>>,
+    memory: Arc<CudaSlice<u16>>,
     /// Of the first element.
     address: u64,
     /// Column of the allocation that is this matrix's first.
@@ -64,7 +63,7 @@ impl CudaKernels {
         Ok(Halves::whole(memory, rows, stride).split(widths))
     }
 
-    /// A matrix of these values, row by row, packed.
+    /// A matrix of these numbers, row by row, packed; as bits of the GPU's 16-bit format.
     ///
     /// # Errors
     /// The driver's.
@@ -75,7 +74,7 @@ impl CudaKernels {
         &self,
         rows: usize,
         width: usize,
-        values: &[bf16],
+        values: &[u16],
     ) -> Result<Halves, GpuError> {
         assert_eq!(values.len(), rows * width, "a matrix of {rows}x{width}");
         let memory = self.gpu.stream().clone_htod(values);
@@ -83,14 +82,14 @@ impl CudaKernels {
         Ok(Halves::whole(memory, rows, width))
     }
 
-    /// The first rows, packed. Waits for all work before it.
+    /// The bits of the first rows, packed. Waits for all work before it.
     ///
     /// # Errors
     /// The driver's.
     ///
     /// # Panics
     /// If the matrix has fewer.
-    pub fn download_halves(&self, halves: &Halves, rows: usize) -> Result<Vec<bf16>, GpuError> {
+    pub fn download_halves(&self, halves: &Halves, rows: usize) -> Result<Vec<u16>, GpuError> {
         let failed = self.during("reading a matrix");
         let (stride, width) = (halves.stride(), halves.width);
         assert!(rows <= halves.rows, "{rows} of {} rows", halves.rows);
@@ -145,7 +144,7 @@ impl CudaKernels {
 
 impl Halves {
     /// All of an allocation as one matrix.
-    fn whole(memory: CudaSlice<bf16>, rows: usize, width: usize) -> Self {
+    fn whole(memory: CudaSlice<u16>, rows: usize, width: usize) -> Self {
         let address = memory.device_ptr(&memory.stream().clone()).0;
         Self {
             memory: Arc::new(memory),
@@ -311,7 +310,7 @@ impl Halves {
 
     /// The whole allocation.
     #[must_use]
-    pub fn memory(&self) -> &CudaSlice<bf16> {
+    pub fn memory(&self) -> &CudaSlice<u16> {
         &self.memory
     }
 

@@ -71,7 +71,7 @@ impl DeviceAttention {
             .iter()
             .map(|&(array, tokens, heads, rows)| {
                 let dims = (tokens, heads, self.head_dim);
-                TensorMap::new(array, dims, rows)
+                TensorMap::new((array, gpu.gpu().half()), dims, rows)
                     .map_err(gpu.during("mapping attention's operands"))
             })
             .collect()

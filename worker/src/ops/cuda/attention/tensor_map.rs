@@ -7,6 +7,7 @@ use cudarc::driver::sys::{
 use cudarc::driver::{DeviceRepr, DriverError};
 
 use super::Halves;
+use crate::cuda::HalfFormat;
 
 /// A map of an array [tokens, heads, head_dim], read in boxes of 64 columns of one head.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +23,7 @@ const COLUMNS: u32 = 64;
 impl TensorMap {
     /// Maps `array`. A box has `rows` tokens; what lies beyond the array is read as 0.
     pub(super) fn new(
-        array: &Halves,
+        (array, half): (&Halves, HalfFormat),
         (tokens, heads, head_dim): (usize, usize, usize),
         rows: u32,
     ) -> Result<Self, DriverError> {
@@ -31,13 +32,17 @@ impl TensorMap {
         let dims = [head_dim as u64, heads as u64, tokens as u64];
         let strides = [2 * head_dim as u64, 2 * array.stride() as u64];
         let (window, steps) = ([COLUMNS, 1, rows], [1_u32; 3]);
+        let kind = match half {
+            HalfFormat::Bf16 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            HalfFormat::F16 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        };
         let mut map = CUtensorMap { opaque: [0; 16] };
         // SAFETY: the array holds what the dimensions say, which was checked; all pointers are to live locals of the
         // lengths that rank 3 asks for.
         let status = unsafe {
             sys::cuTensorMapEncodeTiled(
                 &raw mut map,
-                CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                kind,
                 3,
                 address as *mut _,
                 dims.as_ptr(),

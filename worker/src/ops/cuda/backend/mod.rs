@@ -23,7 +23,7 @@ use cudarc::driver::{CudaSlice, CudaStream};
 use super::attention::DeviceAttention;
 use super::gemm::Gemm;
 use super::{CudaKernels, Halves, Memory, Staging, VECTOR};
-use crate::cuda::{Compiler, CublasLt, Gpu, GpuError};
+use crate::cuda::{Compiler, CublasLt, Gpu, GpuError, HalfFormat};
 use crate::ops::DeviceError;
 
 pub use ops::Held;
@@ -45,6 +45,8 @@ pub struct CudaOptions {
     pub head_dim: usize,
     /// Rank of the adapters; 0 without.
     pub rank: usize,
+    /// The 16-bit number format; the GPU's own where unset.
+    pub half: Option<HalfFormat>,
     /// Whether what a step seldom reads or writes lies in host memory: embeddings that are no head, gradient sums, and the
     /// adapter in f32.
     pub lean: bool,
@@ -97,7 +99,7 @@ impl Cuda {
         products: CublasLt,
         options: CudaOptions,
     ) -> Result<Self, DeviceError> {
-        let gpu = Gpu::open(options.ordinal, compiler, &[options.head_dim])?;
+        let gpu = Gpu::open(options.ordinal, compiler, &[options.head_dim], options.half)?;
         let kernels = CudaKernels::new(gpu)?;
         let gemm = Gemm::new(&kernels, products)?;
         let attention = DeviceAttention::new(&kernels, options.head_dim)?;

@@ -2,29 +2,34 @@
 
 use std::path::Path;
 
-use weft_common::recipe::Recipe;
+use tracing::info;
+use weft_common::recipe::{Dtype, Recipe};
 
 use super::{Cuda, CudaOptions, CudaSizes};
-use crate::cuda::kernels::HEAD_DIMS;
+use crate::cuda::kernels::{HEAD_DIMS, attention};
 use crate::cuda::library::Environment;
-use crate::cuda::{Compiler, GpuFacts, Inventory, KernelCache};
+use crate::cuda::{Compiler, GpuFacts, HalfFormat, Inventory, KernelCache};
 use crate::lora::AdapterLayout;
 use crate::model::Spec;
 use crate::ops::DeviceError;
 use crate::train::{Backend, PassShape};
+
+/// The oldest generation that the kernels run on: Turing.
+const OLDEST: u32 = 75;
 
 impl Cuda {
     /// Opens a GPU for a job whose largest micro-batch has so many tokens: finds the libraries, and compiles what the folder of
     /// compiled kernels lacks.
     ///
     /// # Errors
-    /// What is missing, each with its remedy; a GPU that is too old; the driver's.
+    /// What is missing, each with its remedy; a GPU that is too old for the recipe or the model; the driver's.
     pub fn for_job(
         (gpu, kernels): (&GpuFacts, &Path),
         recipe: &Recipe,
         (spec, tokens): (&Spec, usize),
     ) -> Result<Self, DeviceError> {
         check(gpu, spec)?;
+        let half = half_of(gpu, recipe.model.dtype)?;
         let layout = AdapterLayout::new(spec, &recipe.lora);
         let layout = layout.map_err(|error| DeviceError(error.to_string()))?;
         let inventory = Inventory::take(&Environment::of_process());
@@ -33,10 +38,12 @@ impl Cuda {
             return Err(DeviceError(all.join("\n  ")));
         };
         let compiler = Compiler::new(nvrtc, KernelCache::new(kernels));
+        info!(gpu = gpu.name, dtype = %half, "computing on a GPU");
         let options = CudaOptions {
             ordinal: gpu.ordinal,
             head_dim: spec.head_dim,
             rank: recipe.lora.r as usize,
+            half: Some(half),
             lean: false,
             memory_limit: recipe.resources.memory_limit_bytes(),
         };
@@ -52,12 +59,31 @@ impl Cuda {
     }
 }
 
+/// The 16-bit format that the recipe asks for.
+fn half_of(gpu: &GpuFacts, dtype: Dtype) -> Result<HalfFormat, DeviceError> {
+    let native = HalfFormat::of(gpu.arch);
+    match dtype {
+        Dtype::Auto => Ok(native),
+        Dtype::Fp16 => Ok(HalfFormat::F16),
+        Dtype::Bf16 if native == HalfFormat::Bf16 => Ok(native),
+        Dtype::Bf16 => Err(DeviceError(format!(
+            "{} has no bfloat16, which GPUs have from the Ampere generation on; set model.dtype to auto or fp16",
+            gpu.name
+        ))),
+        Dtype::Fp32 => Err(DeviceError(
+            "model.dtype is fp32, and on a GPU activations have 16 bits; set it to auto, or use --device cpu, which \
+             computes in f32"
+                .to_owned(),
+        )),
+    }
+}
+
 /// What the kernels ask of GPU and model.
 fn check(gpu: &GpuFacts, spec: &Spec) -> Result<(), DeviceError> {
-    if gpu.arch.number < 80 {
+    if gpu.arch.number < OLDEST {
         return Err(DeviceError(format!(
-            "{} computes in no bfloat16, which this version trains in on GPUs; it needs one of the Ampere generation or \
-             newer, or --device cpu",
+            "{} is older than the Turing generation, whose instructions the GPU kernels use; use another GPU, or --device \
+             cpu",
             gpu.name
         )));
     }
@@ -65,6 +91,13 @@ fn check(gpu: &GpuFacts, spec: &Spec) -> Result<(), DeviceError> {
         return Err(DeviceError(format!(
             "the model's attention heads are {} wide, and there are GPU kernels for {HEAD_DIMS:?}; use --device cpu",
             spec.head_dim
+        )));
+    }
+    if attention(gpu.arch, spec.head_dim).next().is_none() {
+        return Err(DeviceError(format!(
+            "the model's attention heads are {} wide, and {} has too little shared memory for those; use a GPU of the \
+             Ampere generation or newer, or --device cpu",
+            spec.head_dim, gpu.name
         )));
     }
     let widths = [
@@ -88,22 +121,35 @@ mod tests {
     use crate::cuda::Arch;
     use crate::model::Preset;
 
-    fn refused(arch: &str, spec: &Spec) -> String {
-        let gpu = GpuFacts {
+    fn gpu(arch: Arch) -> GpuFacts {
+        GpuFacts {
             ordinal: 0,
             name: "a GPU".to_owned(),
-            arch: arch.parse::<Arch>().unwrap(),
+            arch,
             memory_bytes: 1 << 34,
             multiprocessors: 40,
-        };
-        check(&gpu, spec).map_or_else(|error| error.to_string(), |()| String::new())
+        }
+    }
+
+    fn refused(arch: &str, spec: &Spec) -> String {
+        check(&gpu(arch.parse().unwrap()), spec)
+            .map_or_else(|error| error.to_string(), |()| String::new())
     }
 
     #[test]
     fn what_the_kernels_cannot_do_is_refused_with_another_way() {
         let spec = Preset::Llama3_8b.spec();
-        assert_eq!(refused("sm_80", &spec), "");
-        assert!(refused("sm_75", &spec).contains("--device cpu"));
+        for arch in ["sm_75", "sm_80"] {
+            assert_eq!(refused(arch, &spec), "");
+        }
+        let volta = check(&gpu(Arch::of_gpu(7, 0)), &spec).unwrap_err();
+        assert!(volta.to_string().contains("Turing"), "{volta}");
+        let wide = Spec {
+            head_dim: 256,
+            ..spec.clone()
+        };
+        assert!(refused("sm_75", &wide).contains("Ampere"));
+        assert_eq!(refused("sm_86", &wide), "");
         let heads = Spec {
             head_dim: 96,
             ..spec.clone()
@@ -114,5 +160,18 @@ mod tests {
             ..spec
         };
         assert!(refused("sm_90a", &odd).contains("32001"));
+    }
+    #[test]
+    fn the_format_is_the_gpus_own_unless_the_recipe_says_one_that_it_has() {
+        let [turing, ampere, ..] = Arch::TESTED.map(gpu);
+        assert_eq!(half_of(&turing, Dtype::Auto), Ok(HalfFormat::F16));
+        assert_eq!(half_of(&turing, Dtype::Fp16), Ok(HalfFormat::F16));
+        assert_eq!(half_of(&ampere, Dtype::Auto), Ok(HalfFormat::Bf16));
+        assert_eq!(half_of(&ampere, Dtype::Bf16), Ok(HalfFormat::Bf16));
+        assert_eq!(half_of(&ampere, Dtype::Fp16), Ok(HalfFormat::F16));
+        let no_bfloat16 = half_of(&turing, Dtype::Bf16).unwrap_err();
+        assert!(no_bfloat16.to_string().contains("model.dtype"));
+        let wide = half_of(&ampere, Dtype::Fp32).unwrap_err();
+        assert!(wide.to_string().contains("--device cpu"));
     }
 }

@@ -1,7 +1,6 @@
 //! [`Ops`] on CUDA: each op takes its buffers out and hands them to a kernel.
 
 use cudarc::driver::CudaSlice;
-use half::slice::HalfFloatSliceExt as _;
 
 use super::profile::OpClass;
 use super::store::{HostStore, Way};
@@ -200,7 +199,7 @@ impl Ops for Cuda {
         let rows = out.len() / width;
         let read = self.attempt(|| self.kernels.download_halves(buf.get(), rows));
         if let Some(read) = read {
-            read.convert_to_f32_slice(out);
+            self.kernels.gpu().half().widen_into(&read, out);
         }
     }
 

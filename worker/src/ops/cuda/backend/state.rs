@@ -3,8 +3,6 @@
 use std::ops::Range;
 
 use cudarc::driver::CudaSlice;
-use half::bf16;
-use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 use weft_common::id::Digest;
 use weft_common::sum_digest::{Flags, SumDigest};
@@ -57,8 +55,7 @@ impl Cuda {
     }
 
     fn rounded(&self, values: &[f32]) -> Result<Halves, GpuError> {
-        let mut rounded = vec![bf16::ZERO; values.len()];
-        rounded.convert_from_f32_slice(values);
+        let rounded = self.kernels.gpu().half().round(values);
         self.kernels.upload_halves(1, values.len(), &rounded)
     }
 

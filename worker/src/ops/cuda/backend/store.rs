@@ -1,7 +1,6 @@
 //! Matrices in pinned host memory, copied beside the work.
 
 use cudarc::driver::{CudaEvent, DriverError, PinnedHostSlice};
-use half::bf16;
 
 use super::Cuda;
 use crate::cuda::GpuError;
@@ -9,7 +8,7 @@ use crate::ops::cuda::Halves;
 
 /// A matrix in pinned host memory, rows as they lie on the device.
 pub struct HostStore {
-    memory: PinnedHostSlice<bf16>,
+    memory: PinnedHostSlice<u16>,
     /// The last copy's end.
     copied: CudaEvent,
 }
@@ -28,7 +27,7 @@ impl Cuda {
         let stride = self.stride(&[width]);
         let failed = self.kernels.during("pinning host memory");
         let context = self.kernels.gpu().stream().context();
-        // SAFETY: bfloat16 has no invalid bits; contents are unspecified until the first copy, as for any buffer.
+        // SAFETY: integers have no invalid bits; contents are unspecified until the first copy, as for any buffer.
         let memory = unsafe { context.alloc_pinned(rows * stride) }.map_err(&failed)?;
         Ok(HostStore {
             memory,

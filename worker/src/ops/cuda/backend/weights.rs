@@ -3,13 +3,11 @@
 use std::fmt;
 
 use cudarc::driver::PinnedHostSlice;
-use half::bf16;
-use half::slice::HalfFloatSliceExt as _;
 
 use super::{Cuda, locked};
 use crate::cuda::GpuError;
 use crate::model::loader::LoadError;
-use crate::model::{DenseMatrix, DenseValues, FrozenLinear, StoredMatrix};
+use crate::model::{DenseMatrix, FrozenLinear, StoredMatrix};
 use crate::ops::cuda::{DeviceNf4, DeviceRows, GroupMatrix, Halves, QuantizeError};
 
 /// A frozen matrix on the device.
@@ -27,7 +25,7 @@ pub enum CudaLinear {
 
 /// A table in pinned host memory, which the GPU reads over the bus.
 pub struct HostTable {
-    memory: PinnedHostSlice<bf16>,
+    memory: PinnedHostSlice<u16>,
     rows: usize,
     width: usize,
 }
@@ -111,18 +109,11 @@ impl Cuda {
         let failed = self.kernels.during("pinning the embeddings");
         let context = self.kernels.gpu().stream().context();
         let len = table.rows * table.cols;
-        // SAFETY: bfloat16 has no invalid bits, and all of it is written below.
+        // SAFETY: integers have no invalid bits, and all of it is written below.
         let mut memory = unsafe { context.alloc_pinned(len) }.map_err(&failed)?;
-        let pinned: &mut [bf16] = memory.as_mut_slice().map_err(failed)?;
-        match &table.values {
-            DenseValues::Bf16(values) => pinned.copy_from_slice(values),
-            DenseValues::F32(values) => pinned.convert_from_f32_slice(values),
-            DenseValues::F16(values) => {
-                for (to, from) in pinned.iter_mut().zip(values) {
-                    *to = bf16::from_f32(from.to_f32());
-                }
-            }
-        }
+        let pinned: &mut [u16] = memory.as_mut_slice().map_err(failed)?;
+        let half = self.kernels.gpu().half();
+        half.bits_into(&table.values, pinned);
         Ok(HostTable {
             memory,
             rows: table.rows,
@@ -155,21 +146,7 @@ impl Cuda {
     }
 
     fn place_dense(&self, matrix: &DenseMatrix) -> Result<Halves, GpuError> {
-        let upload = |values: &[bf16]| self.kernels.upload_halves(matrix.rows, matrix.cols, values);
-        match &matrix.values {
-            DenseValues::Bf16(values) => upload(values),
-            DenseValues::F32(values) => upload(&rounded(values)),
-            DenseValues::F16(values) => {
-                let mut wide = vec![0.0; values.len()];
-                values.convert_to_f32_slice(&mut wide);
-                upload(&rounded(&wide))
-            }
-        }
+        let bits = self.kernels.gpu().half().bits_of(&matrix.values);
+        self.kernels.upload_halves(matrix.rows, matrix.cols, &bits)
     }
-}
-
-fn rounded(values: &[f32]) -> Vec<bf16> {
-    let mut halves = vec![bf16::ZERO; values.len()];
-    halves.convert_from_f32_slice(values);
-    halves
 }

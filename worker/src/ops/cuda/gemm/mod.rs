@@ -69,7 +69,7 @@ impl Gemm {
                 algorithms: Recent::new(MOST_PLANS),
             }),
             workspace: Mutex::new(workspace.map_err(gpu.during("making room for products"))?),
-            handle: Arc::new(Handle::new(library)?),
+            handle: Arc::new(Handle::new(library, gpu.gpu().half())?),
         })
     }
 

@@ -11,13 +11,15 @@ use cudarc::cublaslt::sys::{
 };
 
 use super::{Lay, Product};
-use crate::cuda::{CublasLt, GpuError, Opaque};
+use crate::cuda::{CublasLt, GpuError, HalfFormat, Opaque};
 
 /// The library with its context on the GPU.
 #[derive(Debug)]
 pub(super) struct Handle {
     library: CublasLt,
     handle: Opaque,
+    /// The library's name of the 16-bit format.
+    half: cudaDataType_t,
 }
 
 // SAFETY: the library's calls may come from any thread.
@@ -60,11 +62,19 @@ const ORDERED_REDUCTIONS: u32 = 2 | 4;
 const NOT_SUPPORTED: i32 = 15;
 
 impl Handle {
-    pub(super) fn new(library: CublasLt) -> Result<Self, GpuError> {
+    pub(super) fn new(library: CublasLt, half: HalfFormat) -> Result<Self, GpuError> {
         let mut handle = ptr::null_mut();
         // SAFETY: a context is current on this thread: buffers were made before.
         let status = unsafe { (library.functions().create)(&raw mut handle) };
-        let handle = Self { library, handle };
+        let half = match half {
+            HalfFormat::Bf16 => cudaDataType_t::CUDA_R_16BF,
+            HalfFormat::F16 => cudaDataType_t::CUDA_R_16F,
+        };
+        let handle = Self {
+            library,
+            handle,
+            half,
+        };
         handle.check(status, "cublasLtCreate", None)?;
         Ok(handle)
     }
@@ -108,7 +118,7 @@ impl Plan {
         let functions = handle.library.functions();
         let check = |status, call| handle.check(status, call, Some(product));
         let [m, n, k] = product.mnk.map(|dim| dim as u64);
-        let half = cudaDataType_t::CUDA_R_16BF;
+        let half = handle.half;
         let out = if product.float {
             cudaDataType_t::CUDA_R_32F
         } else {
