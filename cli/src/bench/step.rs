@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use weft_common::byte_size::ByteSize;
-use weft_common::recipe::GradientCheckpointing;
+use weft_common::recipe::{Dtype, GradientCheckpointing};
 use weft_worker::agent::{EngineError, ErrorKind};
 use weft_worker::bench::{BenchError, BenchModel, StepSettings, measure_step};
 use weft_worker::model::Preset;
@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// What is kept from the forward pass, as the recipe's lora.use_gradient_checkpointing
     #[arg(long, default_value = "auto", value_parser = checkpointing())]
     checkpointing: GradientCheckpointing,
+    /// Number format of activations on a GPU, as the recipe's model.dtype
+    #[arg(long, default_value = "auto", value_parser = dtype())]
+    dtype: Dtype,
     /// The most that may be taken of the device's memory, as in 6.2GiB
     #[arg(long, value_name = "BYTES")]
     memory_limit: Option<ByteSize>,
@@ -126,6 +129,7 @@ impl Args {
             warmup: self.warmup,
             rank: self.rank,
             checkpointing: self.checkpointing,
+            dtype: self.dtype,
             memory_limit_bytes: self.memory_limit.map(|limit| limit.0),
         }
     }
@@ -139,6 +143,14 @@ fn checkpointing() -> impl TypedValueParser<Value = GradientCheckpointing> {
             "false" => GradientCheckpointing::False,
             _ => GradientCheckpointing::Auto,
         }
+    })
+}
+
+fn dtype() -> impl TypedValueParser<Value = Dtype> {
+    PossibleValuesParser::new(["auto", "bf16", "fp16"]).map(|word| match word.as_str() {
+        "bf16" => Dtype::Bf16,
+        "fp16" => Dtype::Fp16,
+        _ => Dtype::Auto,
     })
 }
 

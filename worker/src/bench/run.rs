@@ -266,7 +266,7 @@ impl Steps {
 mod tests {
     use std::cell::Cell;
 
-    use weft_common::recipe::GradientCheckpointing;
+    use weft_common::recipe::{Dtype, GradientCheckpointing};
 
     use super::*;
     use crate::model::Preset;
@@ -280,6 +280,7 @@ mod tests {
             warmup: 1,
             rank: 4,
             checkpointing: GradientCheckpointing::Auto,
+            dtype: Dtype::Auto,
             memory_limit_bytes: None,
         }
     }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use weft_common::recipe::{
-    GradientCheckpointing, LoraSection, ModelSection, Recipe, ResourcesSection, TrainingSection,
+    Dtype, GradientCheckpointing, LoraSection, ModelSection, Recipe, ResourcesSection,
+    TrainingSection,
 };
 
 use crate::model::Preset;
@@ -48,6 +49,8 @@ pub struct StepSettings {
     pub rank: u32,
     /// What is kept from the forward pass.
     pub checkpointing: GradientCheckpointing,
+    /// Number format of activations on a GPU.
+    pub dtype: Dtype,
     /// The most that may be taken of the device's memory.
     pub memory_limit_bytes: Option<u64>,
 }
@@ -77,6 +80,7 @@ impl StepSettings {
             model: ModelSection {
                 base_model: model.to_owned(),
                 max_seq_length: self.sequence_length,
+                dtype: self.dtype,
                 ..ModelSection::default()
             },
             lora: LoraSection {
