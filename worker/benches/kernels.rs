@@ -291,7 +291,7 @@ impl Bench {
         let mut sums = self.gpu.new_sums(Memory::Device, ADAPTER).unwrap();
         self.report("accumulate_fixed 41.9 M", 20 * ADAPTER, |_| {
             self.gpu
-                .accumulate((0, ADAPTER), &grads, &mut sums)
+                .accumulate((0, ADAPTER), (&grads, 1.0), &mut sums)
                 .unwrap();
         });
         // 448 matrices, as an 8B model has at r = 16; sums are read for the norm and again for the update.
@@ -299,7 +299,9 @@ impl Bench {
         let len = 448 * matrix;
         let (mut params, mut rounded) = (self.floats(len), self.halves(1, len));
         let mut sums = self.gpu.new_sums(Memory::Device, len).unwrap();
-        self.gpu.accumulate((0, len), &grads, &mut sums).unwrap();
+        self.gpu
+            .accumulate((0, len), (&grads, 1.0), &mut sums)
+            .unwrap();
         for (optimizer, kind, bytes) in [
             (Optimizer::AdamW8bit, MomentKind::Blocks, 16 + 8 + 2 + 4),
             (Optimizer::AdamW, MomentKind::LikeTorch, 16 + 8 + 2 + 16),

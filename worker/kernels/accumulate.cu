@@ -65,17 +65,17 @@ __device__ __forceinline__ i64 term(float grad, u64 position, Digest& digest) {
     return value;
 }
 
-// sums[offset + i] += round(grads[i] · 2^40), halves to even; what does not fit adds 0 and is counted. partial[block]
+// sums[offset + i] += round(grads[i] · unscale · 2^40), halves to even; what does not fit adds 0 and is counted. partial[block]
 // is the digest of what this block added.
 //
 // Sums may lie in host memory: a warp writes whole lines, because the bus carries parts of them one by one.
 //
 // grid   any (≤ 1024, one partial each); pairs are strided over it        block  256
-// in     grads (f32)
+// in     grads (f32), unscale (a power of two)
 // out    sums `+=` (16-byte aligned; offset and len are multiples of 4), partial `=`     accumulation  exact integers
 // bound  memory: 12 bytes read, 8 written an element
-extern "C" __global__ void __launch_bounds__(256) accumulate_fixed(const float* __restrict__ grads, u64 offset, u64 len,
-    i64* __restrict__ sums, Digest* __restrict__ partial) {
+extern "C" __global__ void __launch_bounds__(256) accumulate_fixed(const float* __restrict__ grads, float unscale,
+    u64 offset, u64 len, i64* __restrict__ sums, Digest* __restrict__ partial) {
     __shared__ Digest scratch[32];
     Digest digest = {0, 0, 0, 0};
     struct alignas(16) Pair { i64 a, b; };
@@ -90,8 +90,8 @@ extern "C" __global__ void __launch_bounds__(256) accumulate_fixed(const float* 
             const Grads grad = reinterpret_cast<const Grads*>(grads)[pair];
             Pair* at = reinterpret_cast<Pair*>(sums + offset) + pair;
             Pair sum = *at;
-            sum.a += term(grad.a, offset + 2 * pair, digest);
-            sum.b += term(grad.b, offset + 2 * pair + 1, digest);
+            sum.a += term(grad.a * unscale, offset + 2 * pair, digest);
+            sum.b += term(grad.b * unscale, offset + 2 * pair + 1, digest);
             *at = sum;
         }
     }

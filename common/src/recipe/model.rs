@@ -43,10 +43,10 @@ pub enum Dtype {
     /// bf16 where the GPU has it, else fp16; f32 on a CPU.
     #[default]
     Auto,
-    /// bfloat16.
+    /// bfloat16, which GPUs have from the Ampere generation on.
     Bf16,
     /// IEEE half precision with dynamic loss scaling.
     Fp16,
-    /// Single precision.
+    /// Single precision; on a CPU alone.
     Fp32,
 }

@@ -17,6 +17,8 @@ pub struct EngineInfo {
     pub model_digest: Digest,
     /// Digest of adapter and optimizer state.
     pub state_digest: Digest,
+    /// Whether it scales the loss, and expects a gradient to overflow now and then.
+    pub scales_loss: bool,
     /// Where the memory goes.
     pub memory: MemoryReport,
 }

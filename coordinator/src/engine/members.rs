@@ -95,6 +95,12 @@ impl Members {
         named.map(|member| member.name.clone()).collect()
     }
 
+    /// Whether they scale the loss, so that a gradient that is not finite is no wonder.
+    #[must_use]
+    pub fn scale_loss(&self) -> bool {
+        self.list.iter().any(|member| member.engine.scales_loss)
+    }
+
     /// The members as they are told to each other.
     #[must_use]
     pub fn introductions(&self) -> Arc<[Member]> {

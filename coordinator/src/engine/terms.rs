@@ -117,7 +117,7 @@ impl JobTerms {
 /// coordinator decides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnNonFinite {
-    /// The job ends with an error.
+    /// The job ends with an error; but where members scale the loss, only after many such steps in a row.
     #[default]
     Fail,
     /// The step passes without an update.

@@ -105,6 +105,7 @@ fn prepared(prepare: Prepare) -> Event {
             base_params: 1,
             model_digest: Digest::of(b"model"),
             state_digest: Digest::of(b"start"),
+            scales_loss: false,
             memory: MemoryReport::default(),
         },
         ring_port: 1,

@@ -362,6 +362,7 @@ impl Loaded {
                 base_params: 1,
                 model_digest: Digest::of(b"model"),
                 state_digest: digest(self.state),
+                scales_loss: false,
                 memory: MemoryReport::default(),
             },
             ring_port,

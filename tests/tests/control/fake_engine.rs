@@ -1,6 +1,7 @@
 //! An engine with trivial arithmetic: what is under test is who computes what, and when.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,10 @@ pub(crate) struct Behaviour {
     pub(crate) slot_takes: Duration,
     /// Flips a bit of this step's sum.
     pub(crate) corrupt_sum_at: Option<u64>,
-    /// Its gradients of this step are not finite.
-    pub(crate) non_finite_at: Option<u64>,
+    /// Its gradients of these steps are not finite.
+    pub(crate) non_finite_at: Range<u64>,
+    /// Says that it scales the loss.
+    pub(crate) scales_loss: bool,
     /// Cannot be made.
     pub(crate) fails_to_load: bool,
     /// Cannot write checkpoints.
@@ -106,7 +109,7 @@ impl FakeEngine {
             (i64::from(*row) + 1) * (index as i64 + 1) + self.state[index] % 1000 * step.0 as i64
         };
         let value = |index: usize| slot.rows.iter().map(|row| of_row(index, row)).sum();
-        let sick = self.behaviour.non_finite_at == Some(step.0);
+        let sick = self.behaviour.non_finite_at.contains(&step.0);
         let values = (0..PARAMS).map(value);
         Some(values.chain([i64::from(sick)]).collect())
     }
@@ -136,6 +139,7 @@ impl Engine for FakeEngine {
             base_params: 0,
             model_digest: Digest::of(b"fake model"),
             state_digest: self.state_digest(),
+            scales_loss: self.behaviour.scales_loss,
             memory: MemoryReport::default(),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_common::id::{Digest, Step};
-use weft_common::wire::{ErrorKind, SumHealth};
+use weft_common::wire::{ErrorKind, SumHealth, Update};
 use weft_coordinator::engine::LossCause;
 use weft_coordinator::{FailReason, JobOutcome, OnNonFinite};
 use weft_worker::agent::WorkerExit;
@@ -122,7 +122,7 @@ async fn of_two_workers_the_one_with_a_corrupt_sum_loses_its_place_and_the_job_n
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gradient_that_is_not_finite_fails_or_skips_as_the_job_says() {
     let bad = Behaviour {
-        non_finite_at: Some(3),
+        non_finite_at: 3..4,
         ..Behaviour::default()
     };
     for policy in [OnNonFinite::Fail, OnNonFinite::Skip] {
@@ -142,6 +142,32 @@ async fn a_gradient_that_is_not_finite_fails_or_skips_as_the_job_says() {
             OnNonFinite::Skip => {
                 assert!(matches!(finished.outcome, JobOutcome::Succeeded { .. }));
                 assert_eq!(finished.steps.len(), 6);
+            }
+        }
+        cluster.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_scale_the_loss_may_skip_32_steps_in_a_row_and_no_more() {
+    for (non_finite_at, fails_at) in [(2..34, None), (2..36, Some(34))] {
+        let scaling = Behaviour {
+            non_finite_at,
+            scales_loss: true,
+            ..Behaviour::default()
+        };
+        let cluster = Cluster::start(vec![scaling; 2]).await;
+        let spec = cluster.spec(recipe(36, 0));
+        let finished = cluster.submit(spec).await.finish().await;
+        let skipped = finished.steps.iter().map(|step| step.update);
+        let skipped = skipped.filter(|&update| update == Update::Skip).count();
+        assert_eq!(skipped, 32);
+        match fails_at {
+            None => assert!(matches!(finished.outcome, JobOutcome::Succeeded { .. })),
+            Some(step) => {
+                let (step, health) = (Step(step), SumHealth::NonFinite);
+                let reason = FailReason::NonFinite { step, health };
+                assert_eq!(failed(&finished.outcome).0, &reason);
             }
         }
         cluster.end().await;

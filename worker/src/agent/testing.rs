@@ -149,6 +149,7 @@ impl Engine for FakeEngine {
             base_params: 0,
             model_digest: Digest::of(b"fake"),
             state_digest: Digest::of(&bytes_of(&self.state)),
+            scales_loss: false,
             memory: MemoryReport::default(),
         }
     }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `adapter_model.safetensors`, `adapter_config.json` | the adapter, as PEFT loads it |
 //! | `optimizer.safetensors` | both moments of every matrix, codes and scales where they have 8 bits |
-//! | `state.json` | how many updates were made and how many steps skipped |
+//! | `state.json` | how many updates were made and how many steps skipped, and the loss scale where there is one |
 //! | `MANIFEST.json` | sizes and digests, written last; [`weft_common::checkpoint`] owns it |
 //!
 //! Nothing in the first four depends on time, host or number of workers.

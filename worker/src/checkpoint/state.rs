@@ -7,6 +7,7 @@ use weft_common::id::Digest;
 use weft_common::sum_digest::SumDigest;
 
 use crate::lora::Adapter;
+use crate::train::LossScale;
 use crate::train::optimizer::{AdamW, Moments};
 
 /// Bytes that one task digests; whole words.
@@ -36,6 +37,9 @@ pub struct Progress {
     pub updates: u64,
     /// Steps that passed without an update, because their gradient was not finite.
     pub skipped_steps: u64,
+    /// What the loss of the next step is scaled by, where gradients have so little range that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 impl TrainState {
@@ -73,10 +77,17 @@ impl StateHash {
             next_step,
             updates,
             skipped_steps,
+            loss_scale,
         } = progress;
         let mut hash = sha2::Sha256::new();
         for number in [next_step, updates, skipped_steps] {
             hash.update(number.to_le_bytes());
+        }
+        // A state without one has the digest that it had before there was any.
+        if let Some(scale) = loss_scale {
+            for number in [scale.scale(), scale.good_steps()] {
+                hash.update(u64::from(number).to_le_bytes());
+            }
         }
         Self(hash)
     }
@@ -130,6 +141,24 @@ mod tests {
         let words: Vec<i64> = filled.chunks(WORD).map(word).collect();
         assert_eq!(linear_digest(&bytes), SumDigest::of(&words, 0));
         assert!(words[0] < 0, "signs are kept");
+    }
+
+    #[test]
+    fn a_loss_scale_is_part_of_the_digest_and_none_adds_nothing() {
+        let digest_of = |loss_scale| {
+            StateHash::new(Progress {
+                next_step: 3,
+                loss_scale,
+                ..Progress::default()
+            })
+            .finish()
+        };
+        let plain = [3_u64, 0, 0].map(u64::to_le_bytes).concat();
+        assert_eq!(digest_of(None), Digest::of(&plain));
+        let scale = LossScale::default();
+        let digests = [Some(scale), Some(scale.after_update())].map(digest_of);
+        assert_ne!(digests[0], digests[1]);
+        assert!(!digests.contains(&digest_of(None)));
     }
 
     #[test]

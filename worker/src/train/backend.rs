@@ -30,6 +30,9 @@ pub trait Backend: Ops {
     /// The exact gradient sums of a step, and the last reduction of them.
     type Sums: Send;
 
+    /// Whether gradients have so little range on the way that the loss is scaled.
+    fn scales_loss(&self) -> bool;
+
     /// What a pass may take of the device's memory, now that model and state are there.
     fn pass_budget(&self) -> u64;
 
@@ -73,8 +76,8 @@ pub trait Backend: Ops {
     /// Bytes held.
     fn sums_bytes(&self, sums: &Self::Sums) -> u64;
 
-    /// Adds a part of one micro-batch's gradient: the first `range.len()` elements of `grads`.
-    fn add(&self, sums: &mut Self::Sums, range: Range<usize>, grads: &Self::Floats);
+    /// Adds a part of one micro-batch's gradient: the first `range.len()` elements of `grads`, times `unscale`.
+    fn add(&self, sums: &mut Self::Sums, range: Range<usize>, grads: &Self::Floats, unscale: f32);
 
     /// Ends a micro-batch: the digest of everything added since the last one ended. Waits.
     fn end_slot(&self, sums: &mut Self::Sums) -> SumDigest;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use weft_common::id::Digest;
-use weft_common::recipe::Recipe;
+use weft_common::recipe::{Dtype, Recipe};
 use weft_common::sum_digest::SumDigest;
 
 use super::accumulator::{Accumulator, ReducedSum};
@@ -23,7 +23,8 @@ const PASS_BYTES: u64 = 384 << 20;
 /// The most that one adapter parameter takes: itself, its sum as integer and as gradient, two moments.
 const STATE_BYTES: u64 = 24;
 
-/// The backend of a job on this machine's processors: where the recipe limits the memory, a pass gets what base and state
+/// The backend of a job on this machine's processors. It computes in f32 whatever the recipe says, but scales the loss where
+/// that says fp16, so that its states are those that a GPU would have. Where the recipe limits the memory, a pass gets what base and state
 /// leave of it.
 ///
 /// # Errors
@@ -32,7 +33,11 @@ pub fn cpu_for_job(recipe: &Recipe, spec: &Spec, weights: &ModelWeights) -> Resu
     let state = AdapterLayout::new(spec, &recipe.lora)?.len() as u64 * STATE_BYTES;
     let taken = weights.bytes() as u64 + state;
     let limit = recipe.resources.memory_limit_bytes();
-    Ok(Cpu::new().with_pass_limit(limit.map(|limit| limit.saturating_sub(taken))))
+    let cpu = Cpu::new().with_pass_limit(limit.map(|limit| limit.saturating_sub(taken)));
+    Ok(match recipe.model.dtype {
+        Dtype::Fp16 => cpu.with_scaled_loss(),
+        Dtype::Auto | Dtype::Bf16 | Dtype::Fp32 => cpu,
+    })
 }
 
 /// Exact gradient sums, and what they were reduced to.
@@ -46,6 +51,10 @@ pub struct CpuSums {
 impl Backend for Cpu {
     type State = TrainState;
     type Sums = CpuSums;
+
+    fn scales_loss(&self) -> bool {
+        self.loss_is_scaled()
+    }
 
     fn pass_budget(&self) -> u64 {
         self.pass_limit().unwrap_or(PASS_BYTES)
@@ -86,8 +95,13 @@ impl Backend for Cpu {
         (sums.accumulator.len() * size_of::<i64>() + sums.grads.len() * size_of::<f32>()) as u64
     }
 
-    fn add(&self, sums: &mut CpuSums, range: Range<usize>, grads: &Vec<f32>) {
-        sums.accumulator.add(range.start, &grads[..range.len()]);
+    fn add(&self, sums: &mut CpuSums, range: Range<usize>, grads: &Vec<f32>, unscale: f32) {
+        let grads = &grads[..range.len()];
+        if unscale == 1.0 {
+            return sums.accumulator.add(range.start, grads);
+        }
+        let unscaled: Vec<f32> = grads.iter().map(|grad| grad * unscale).collect();
+        sums.accumulator.add(range.start, &unscaled);
     }
 
     fn end_slot(&self, sums: &mut CpuSums) -> SumDigest {

@@ -9,6 +9,7 @@ pub mod session;
 
 mod batch;
 mod loss;
+mod loss_scale;
 mod memory_plan;
 mod pass;
 mod residual;
@@ -18,6 +19,7 @@ pub use backend::{Backend, StepScalars};
 pub use batch::PackedBatch;
 pub use cpu::{CpuSums, cpu_for_job};
 pub use loss::SlotLoss;
+pub use loss_scale::LossScale;
 pub use memory_plan::{MemoryPlan, PassShape};
 pub use pass::{GradSink, Pass, PassError};
 pub use room::NoRoom;

@@ -121,8 +121,15 @@ fn integer_sums_and_their_digest_are_the_cpus() {
             for (sum, term) in expected[offset..].iter_mut().zip(&fixed) {
                 *sum += term;
             }
-            gpu.accumulate((offset, len), &floats(gpu, &grads), &mut sums)
-                .unwrap();
+            // A scale changes nothing: both products are exact.
+            let scale = 2_f32.powi(slot as i32);
+            let scaled: Vec<f32> = grads.iter().map(|grad| grad * scale).collect();
+            gpu.accumulate(
+                (offset, len),
+                (&floats(gpu, &scaled), 1.0 / scale),
+                &mut sums,
+            )
+            .unwrap();
         }
         assert_eq!(
             gpu.end_slot(&mut sums).unwrap(),
@@ -151,7 +158,7 @@ fn absorbed_sums_equal_added_ones_and_leave_nothing() {
     let (mut expected, mut flags) = (vec![0_i64; len], Flags::default());
     for slot in 0..3 {
         let (grads, fixed, own) = sick_gradients(len, slot);
-        gpu.accumulate((0, len), &floats(gpu, &grads), &mut staging)
+        gpu.accumulate((0, len), (&floats(gpu, &grads), 1.0), &mut staging)
             .unwrap();
         let digest = SumDigest::of(&fixed, 0).with_flags(own);
         assert_eq!(gpu.end_slot(&mut staging).unwrap(), digest);
@@ -180,7 +187,7 @@ fn a_slot_that_has_not_ended_goes_along_when_its_sums_are_absorbed() {
     let mut main = gpu.new_sums(Memory::Device, len).unwrap();
     let mut staging = gpu.new_sums(Memory::Device, len).unwrap();
     let (grads, fixed, flags) = sick_gradients(len, 1);
-    gpu.accumulate((0, len), &floats(gpu, &grads), &mut staging)
+    gpu.accumulate((0, len), (&floats(gpu, &grads), 1.0), &mut staging)
         .unwrap();
     gpu.absorb_sums(&mut main, &mut staging).unwrap();
     let digest = SumDigest::of(&fixed, 0).with_flags(flags);
@@ -195,7 +202,7 @@ fn parts_of_the_sums_go_to_the_host_and_back() {
     let len = 1000;
     let mut sums = gpu.new_sums(Memory::Host, len).unwrap();
     let (grads, mut fixed, flags) = sick_gradients(len, 1);
-    gpu.accumulate((0, len), &floats(gpu, &grads), &mut sums)
+    gpu.accumulate((0, len), (&floats(gpu, &grads), 1.0), &mut sums)
         .unwrap();
     let part = gpu.download_sums(&sums, 300..700).unwrap();
     assert_eq!(part, fixed[300..700]);

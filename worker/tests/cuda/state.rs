@@ -7,10 +7,10 @@ use weft_worker::checkpoint::{Progress, TrainState};
 use weft_worker::lora::Adapter;
 use weft_worker::model::{Activation, RopeScaling, RopeSpec, Spec};
 use weft_worker::ops::cuda::DeviceBytes;
-use weft_worker::train::fixed_point;
 use weft_worker::train::optimizer::{
     AdamW, AdamWSettings, UpdateScalars, clip_coefficient, global_norm,
 };
+use weft_worker::train::{LossScale, fixed_point};
 
 use crate::support::{floats, gpu, packed, random, read_plain};
 
@@ -65,6 +65,7 @@ fn state(kind: Optimizer) -> TrainState {
         next_step: 3,
         updates: 2,
         skipped_steps: 1,
+        loss_scale: Some(LossScale::default()),
     };
     TrainState {
         adapter,

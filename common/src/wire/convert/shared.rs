@@ -125,6 +125,7 @@ impl From<EngineInfo> for v1::EngineInfo {
             model_digest: digest_bytes(from.model_digest).into(),
             state_digest: digest_bytes(from.state_digest).into(),
             memory: Some(from.memory.into()),
+            scales_loss: from.scales_loss,
         }
     }
 }
@@ -140,6 +141,7 @@ impl TryFrom<v1::EngineInfo> for EngineInfo {
             model_digest: digest(&from.model_digest, "model_digest")?,
             state_digest: digest(&from.state_digest, "state_digest")?,
             memory: required(from.memory, "memory")?.into(),
+            scales_loss: from.scales_loss,
         })
     }
 }

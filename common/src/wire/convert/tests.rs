@@ -128,6 +128,7 @@ fn holding() -> Holding {
         base_params: 2,
         model_digest: Digest::of(b"model"),
         state_digest: Digest::of(b"state"),
+        scales_loss: false,
         memory: MemoryReport {
             base_bytes: 3,
             ..MemoryReport::default()

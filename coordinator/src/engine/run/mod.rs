@@ -104,6 +104,8 @@ pub struct Run {
     pub progress: Progress,
     /// What members say of peers that they cannot reach.
     pub trouble: Trouble,
+    /// How many steps in a row passed without an update.
+    pub skipped: u32,
     /// Why it stops after the step in hand.
     pub drain: Option<DrainCause>,
     /// What people were last told that it waits for.
@@ -154,6 +156,7 @@ impl Run {
             asked: None,
             progress: Progress::default(),
             trouble: Trouble::default(),
+            skipped: 0,
             drain: None,
             waiting: None,
             lonely_since: cx.now,

@@ -13,6 +13,10 @@ use super::super::sums::{Mistake, SumsVerdict};
 use super::super::terms::{JobTerms, OnNonFinite};
 use super::{Flow, Run};
 
+/// Steps in a row that may pass without an update because members scale the loss. A scale comes from its highest to its
+/// lowest in 24; what does not fit then is no matter of the scale.
+const MOST_SKIPPED: u32 = 32;
+
 impl Run {
     /// A member has the sum.
     pub(super) fn reduced(
@@ -62,15 +66,21 @@ impl Run {
     fn proven(&mut self, terms: &JobTerms, sum: SumDigest, cx: &mut Context<'_>) -> Flow {
         let health = sum.flags().health();
         let step = self.committed;
-        let update = match (health, terms.on_non_finite) {
-            (SumHealth::Finite, _) => wire::Update::Apply,
-            (SumHealth::NonFinite | SumHealth::Overflow, OnNonFinite::Skip) => wire::Update::Skip,
-            (SumHealth::NonFinite | SumHealth::Overflow, OnNonFinite::Fail) => {
+        let update = match health {
+            SumHealth::Finite => wire::Update::Apply,
+            SumHealth::NonFinite | SumHealth::Overflow if self.may_skip(terms) => {
+                wire::Update::Skip
+            }
+            SumHealth::NonFinite | SumHealth::Overflow => {
                 return self.fail(FailReason::NonFinite { step, health });
             }
         };
         let Some(record) = self.record_of(update, sum.into(), cx) else {
             return Flow::Continue(());
+        };
+        self.skipped = match update {
+            wire::Update::Apply => 0,
+            wire::Update::Skip => self.skipped.saturating_add(1),
         };
         cx.act(Action::AppendLedger {
             job: terms.id.clone(),
@@ -85,6 +95,14 @@ impl Run {
         }
         self.trouble.forgiven();
         Flow::Continue(())
+    }
+
+    /// Whether a step may pass without an update.
+    fn may_skip(&self, terms: &JobTerms) -> bool {
+        match terms.on_non_finite {
+            OnNonFinite::Skip => true,
+            OnNonFinite::Fail => self.members.scale_loss() && self.skipped < MOST_SKIPPED,
+        }
     }
 
     fn record_of(

@@ -230,6 +230,7 @@ pub(super) fn holding(next_step: u64, state: &[u8]) -> Holding {
             base_params: 1,
             model_digest: Digest::of(b"model"),
             state_digest: Digest::of(state),
+            scales_loss: false,
             memory: MemoryReport::default(),
         },
         ring_port: 4000,

@@ -43,6 +43,7 @@ fn state(recipe: &Recipe) -> TrainState {
             next_step: 3,
             updates: 2,
             skipped_steps: 1,
+            loss_scale: None,
         },
     }
 }

@@ -30,6 +30,8 @@ pub struct Cpu {
     scratch: ScratchPool,
     /// What a pass may take, where that was said.
     pass_limit: Option<u64>,
+    /// Whether a trainer scales the loss, as it would in fp16.
+    scaled_loss: bool,
 }
 
 /// Document boundaries: document i has queries `queries[i]..queries[i + 1]` and keys `keys[i]..keys[i + 1]`.
@@ -52,6 +54,21 @@ impl Cpu {
     #[must_use]
     pub fn with_pass_limit(self, pass_limit: Option<u64>) -> Self {
         Self { pass_limit, ..self }
+    }
+
+    /// The same, for a trainer that scales the loss as it would in fp16.
+    #[must_use]
+    pub fn with_scaled_loss(self) -> Self {
+        Self {
+            scaled_loss: true,
+            ..self
+        }
+    }
+
+    /// Whether a trainer scales the loss.
+    #[must_use]
+    pub fn loss_is_scaled(&self) -> bool {
+        self.scaled_loss
     }
 
     /// The bound on what a pass may take.

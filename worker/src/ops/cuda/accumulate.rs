@@ -83,7 +83,7 @@ impl CudaKernels {
         })
     }
 
-    /// Adds `len` gradients to the sums from `offset` on, and to the micro-batch's digest.
+    /// Adds `len` gradients, each times `unscale`, to the sums from `offset` on, and to the micro-batch's digest.
     ///
     /// # Errors
     /// The driver's.
@@ -93,7 +93,7 @@ impl CudaKernels {
     pub fn accumulate(
         &self,
         (offset, len): (usize, usize),
-        grads: &CudaSlice<f32>,
+        (grads, unscale): (&CudaSlice<f32>, f32),
         into: &mut DeviceSums,
     ) -> Result<(), GpuError> {
         assert!(
@@ -104,7 +104,7 @@ impl CudaKernels {
         let grid = self.strided_grid(len / 4, 256).grid_dim.0.min(PARTIALS);
         let (offset, len) = (offset as u64, len as u64);
         let mut launch = self.gpu.stream().launch_builder(&self.accumulate_fixed);
-        launch.arg(grads).arg(&offset).arg(&len);
+        launch.arg(grads).arg(&unscale).arg(&offset).arg(&len);
         launch.arg(&mut *into.sums).arg(&mut into.partial);
         // SAFETY: the arguments are the kernel's, and the lengths were checked above.
         unsafe { launch.launch(blocks(grid, 256)) }.map_err(self.during("accumulate_fixed"))?;

@@ -18,7 +18,7 @@ use crate::agent::{
 use crate::collective::{Cancel, Collective};
 use crate::ops::DeviceError;
 use crate::train::fixed_point::{Flags, MAX_TERMS};
-use crate::train::{Backend, GradSink, PackedBatch, PassError, SlotLoss, StepScalars};
+use crate::train::{Backend, GradSink, LossScale, PackedBatch, PassError, SlotLoss, StepScalars};
 
 impl<B: Backend> Engine for Trainer<B> {
     fn info(&self) -> EngineInfo {
@@ -29,6 +29,7 @@ impl<B: Backend> Engine for Trainer<B> {
             base_params: self.model.spec().parameters() as u64,
             model_digest: self.inputs.base_model,
             state_digest: backend.state_digest(self.state()),
+            scales_loss: backend.scales_loss(),
             memory: MemoryReport {
                 base_bytes: self.base_bytes,
                 adapter_bytes: params * size_of::<f32>() as u64,
@@ -50,22 +51,18 @@ impl<B: Backend> Engine for Trainer<B> {
         step_supervised: u64,
     ) -> Result<SlotOutcome, EngineError> {
         let batch = self.batch(step, slot)?;
+        let (scale, unscale) = self.scales(step_supervised);
         self.summed = None;
         let backend = self.model.ops();
         let mut sink = Sink {
             backend,
             sums: &mut self.sums,
+            unscale,
         };
         let adapter = backend.adapter(self.state.as_ref().expect(NO_STATE));
         let loss = self
             .pass
-            .forward_backward(
-                &self.model,
-                adapter,
-                &batch,
-                scale(step_supervised),
-                &mut sink,
-            )
+            .forward_backward(&self.model, adapter, &batch, scale, &mut sink)
             .map_err(failed)?;
         let digest = backend.end_slot(&mut self.sums);
         backend.health()?;
@@ -80,16 +77,13 @@ impl<B: Backend> Engine for Trainer<B> {
         cancel: &Cancel,
     ) -> Result<Option<SlotOutcome>, EngineError> {
         let batch = self.batch(step, slot)?;
+        let (scale, unscale) = self.scales(step_supervised);
         let backend = self.model.ops();
         let adapter = backend.adapter(self.state.as_ref().expect(NO_STATE));
-        let mut sink = self.staging.begin(backend, cancel);
-        let computed = self.pass.forward_backward(
-            &self.model,
-            adapter,
-            &batch,
-            scale(step_supervised),
-            &mut sink,
-        );
+        let mut sink = self.staging.begin(backend, unscale, cancel);
+        let computed = self
+            .pass
+            .forward_backward(&self.model, adapter, &batch, scale, &mut sink);
         match computed {
             Ok(loss) if !cancel.is_cancelled() => {
                 let digest = self.staging.end(backend);
@@ -154,20 +148,25 @@ impl<B: Backend> Engine for Trainer<B> {
         };
         let state = self.state.as_mut().expect(NO_STATE);
         let grad_norm = self.model.ops().update(state, &mut self.sums, scalars);
-        self.progress().updates += 1;
+        let progress = self.progress();
+        progress.updates += 1;
+        progress.loss_scale = progress.loss_scale.map(LossScale::after_update);
         Ok(self.end_step(grad_norm, learning_rate)?)
     }
 
     fn skip(&mut self, step: Step) -> Result<Applied, EngineError> {
         self.expect_step(step)?;
         let flags = self.summed.take().map(|sum| sum.flags).unwrap_or_default();
+        let progress = self.progress();
         warn!(
             %step,
             non_finite = flags.non_finite,
             overflow = flags.overflow,
+            loss_scale = progress.loss_scale.map(LossScale::scale),
             "the gradient is not finite; the step passes without an update"
         );
-        self.progress().skipped_steps += 1;
+        progress.skipped_steps += 1;
+        progress.loss_scale = progress.loss_scale.map(LossScale::after_overflow);
         let learning_rate = self.schedule.at(step);
         Ok(self.end_step(0.0, learning_rate)?)
     }
@@ -200,6 +199,15 @@ impl<B: Backend> Trainer<B> {
         Ok(batch)
     }
 
+    /// What a micro-batch's gradient is scaled by, and what it is multiplied with before it is summed.
+    fn scales(&mut self, step_supervised: u64) -> (f32, f32) {
+        let mean = mean(step_supervised);
+        match self.progress().loss_scale {
+            Some(scale) => (mean * scale.factor(), scale.inverse()),
+            None => (mean, 1.0),
+        }
+    }
+
     fn expect_step(&mut self, step: Step) -> Result<(), EngineError> {
         let next = Step(self.progress().next_step);
         if step == next {
@@ -228,11 +236,12 @@ impl<B: Backend> Trainer<B> {
 struct Sink<'a, B: Backend> {
     backend: &'a B,
     sums: &'a mut B::Sums,
+    unscale: f32,
 }
 
 impl<B: Backend> GradSink<B::Floats> for Sink<'_, B> {
     fn accept(&mut self, range: Range<usize>, grad: &B::Floats) {
-        self.backend.add(self.sums, range, grad);
+        self.backend.add(self.sums, range, grad, self.unscale);
     }
 }
 
@@ -252,8 +261,8 @@ impl From<DeviceError> for EngineError {
     }
 }
 
-/// What a step's gradient is scaled by: its loss is the mean over supervised tokens.
-fn scale(step_supervised: u64) -> f32 {
+/// What a step's loss is divided by to be the mean over supervised tokens, inverted.
+fn mean(step_supervised: u64) -> f32 {
     (1.0 / step_supervised.max(1) as f64) as f32
 }
 

@@ -131,7 +131,7 @@ impl<B: Backend> Trainer<B> {
         let state = backend.place_state(TrainState {
             adapter,
             optimizer,
-            progress: Progress::default(),
+            progress: as_on(backend, Progress::default()),
         })?;
         let sums = backend.new_sums(len);
         backend.health()?;
@@ -207,6 +207,15 @@ fn bytes_on_host<B: Backend>(model: &Model<B>) -> u64 {
         2 * (spec.vocab * spec.hidden) as u64
     } else {
         0
+    }
+}
+
+/// A progress as this backend goes on from it: with a loss scale where it uses one.
+fn as_on<B: Backend>(backend: &B, progress: Progress) -> Progress {
+    let loss_scale = progress.loss_scale.unwrap_or_default();
+    Progress {
+        loss_scale: backend.scales_loss().then_some(loss_scale),
+        ..progress
     }
 }
 

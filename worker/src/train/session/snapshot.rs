@@ -6,7 +6,7 @@ use weft_common::checkpoint::{self, CheckpointMeta, Defect, InputDigests};
 use weft_common::id::Step;
 use weft_common::recipe::Recipe;
 
-use super::Trainer;
+use super::{Trainer, as_on};
 use crate::agent::{EngineError, ErrorKind, Snapshot, SnapshotFiles, SnapshotMeta};
 use crate::checkpoint::{CheckpointError, SharedStore, TrainState, read, write};
 use crate::train::Backend;
@@ -74,6 +74,7 @@ pub(super) fn restore<B: Backend>(
     compatible.map_err(CheckpointError::from)?;
     let mut state = trainer.model.ops().fetch_state(trainer.state())?;
     read(&checkpoint, &mut state)?;
+    state.progress = as_on(trainer.model.ops(), state.progress);
     let next_step = Step(state.progress.next_step);
     // The old state makes room for the new one.
     trainer.state = None;

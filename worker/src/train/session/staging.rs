@@ -44,10 +44,11 @@ impl<S> Staging<S> {
             .map_or(0, |room| backend.sums_bytes(room))
     }
 
-    /// Where the gradient of a micro-batch goes, until `cancel` is raised. What was staged before is forgotten.
+    /// Where the gradient of a micro-batch goes, times `unscale`, until `cancel` is raised. What was staged before is forgotten.
     pub(super) fn begin<'a, B: Backend<Sums = S>>(
         &'a mut self,
         backend: &'a B,
+        unscale: f32,
         cancel: &'a Cancel,
     ) -> StagedSink<'a, B> {
         self.discard(backend);
@@ -56,6 +57,7 @@ impl<S> Staging<S> {
         StagedSink {
             backend,
             room,
+            unscale,
             cancel,
         }
     }
@@ -98,12 +100,13 @@ impl<S> Staging<S> {
 pub(super) struct StagedSink<'a, B: Backend> {
     backend: &'a B,
     room: &'a mut B::Sums,
+    unscale: f32,
     cancel: &'a Cancel,
 }
 
 impl<B: Backend> GradSink<B::Floats> for StagedSink<'_, B> {
     fn accept(&mut self, range: Range<usize>, grad: &B::Floats) {
-        self.backend.add(self.room, range, grad);
+        self.backend.add(self.room, range, grad, self.unscale);
     }
 
     fn abandoned(&self) -> bool {

@@ -43,6 +43,7 @@ fn holding(membership: Membership, step: u64) -> Holding {
             base_params: 1,
             model_digest: Digest::of(b"model"),
             state_digest: Digest::of(b"state"),
+            scales_loss: false,
             memory: MemoryReport {
                 adapter_bytes: 100,
                 optimizer_bytes: 200,

@@ -13,7 +13,7 @@ use super::{Cuda, CudaSizes, Halves};
 use crate::agent::EngineError;
 use crate::checkpoint::{Progress, TrainState};
 use crate::collective::{Cancel, Collective};
-use crate::cuda::GpuError;
+use crate::cuda::{GpuError, HalfFormat};
 use crate::lora::Adapter;
 use crate::ops::DeviceError;
 use crate::ops::cuda::{Array, DeviceAdamW, DeviceSums};
@@ -141,6 +141,10 @@ impl Backend for Cuda {
     type State = CudaState;
     type Sums = CudaSums;
 
+    fn scales_loss(&self) -> bool {
+        self.kernels.gpu().half() == HalfFormat::F16
+    }
+
     fn pass_budget(&self) -> u64 {
         CudaSizes::budget(self.free_bytes().unwrap_or(0))
     }
@@ -210,11 +214,17 @@ impl Backend for Cuda {
         (own + sums.reduced.as_ref().map_or(0, DeviceSums::device_bytes)) as u64
     }
 
-    fn add(&self, sums: &mut CudaSums, range: Range<usize>, grads: &Held<CudaSlice<f32>>) {
+    fn add(
+        &self,
+        sums: &mut CudaSums,
+        range: Range<usize>,
+        grads: &Held<CudaSlice<f32>>,
+        unscale: f32,
+    ) {
         self.measured(OpClass::Sums, || {
             let place = (range.start, range.len());
             self.kernels
-                .accumulate(place, grads.get(), sums.own.get_mut())
+                .accumulate(place, (grads.get(), unscale), sums.own.get_mut())
         });
     }
 

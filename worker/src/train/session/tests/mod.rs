@@ -7,7 +7,7 @@ use std::time::Duration;
 use weft_common::data::{Row, RowStat};
 use weft_common::id::{Digest, Epoch, Rank, Step, Term};
 use weft_common::plan::{PlanSpec, StepPlanner};
-use weft_common::recipe::Format;
+use weft_common::recipe::{Dtype, Format};
 use weft_common::wire::Membership;
 
 use super::*;
@@ -15,9 +15,11 @@ use crate::agent::{Engine, ErrorKind, Reduced, SlotOutcome, SnapshotMeta, SumHea
 use crate::checkpoint::adapter_model;
 use crate::collective::{Cancel, Collective, Local, Ring, RingKey, RingListener, RingPlan};
 use crate::model::tests_support::{random_weights, toy};
+use crate::train::cpu_for_job;
 
 mod checkpoints;
 mod golden;
+mod loss_scale;
 mod staging;
 mod steps;
 
@@ -72,6 +74,10 @@ fn inputs(recipe: &Recipe) -> InputDigests {
 }
 
 fn trainer(recipe: &Recipe) -> Trainer {
+    trainer_on(Cpu::new(), recipe)
+}
+
+fn trainer_on(cpu: Cpu, recipe: &Recipe) -> Trainer {
     let parts = TrainerParts {
         recipe: recipe.clone(),
         total_steps: STEPS,
@@ -80,7 +86,7 @@ fn trainer(recipe: &Recipe) -> Trainer {
         rows: Box::new(rows()),
         device: "cpu".to_owned(),
     };
-    Trainer::new(Cpu::new(), (toy(), random_weights(&toy(), 5)), parts).unwrap()
+    Trainer::new(cpu, (toy(), random_weights(&toy(), 5)), parts).unwrap()
 }
 
 fn ring(listener: &RingListener, members: &[std::net::SocketAddr], rank: usize) -> Ring {
@@ -115,6 +121,17 @@ fn train(
     from: Option<&Path>,
     to: &Path,
 ) -> Vec<u8> {
+    train_with(trainer, recipe, (world, steps), from, to)
+}
+
+/// The same with trainers from `make`.
+fn train_with(
+    make: fn(&Recipe) -> Trainer,
+    recipe: &Recipe,
+    (world, steps): (usize, std::ops::Range<u64>),
+    from: Option<&Path>,
+    to: &Path,
+) -> Vec<u8> {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let listeners: Vec<_> = (0..world)
         .map(|_| RingListener::bind(localhost).unwrap())
@@ -122,7 +139,7 @@ fn train(
     let members: Vec<_> = listeners.iter().map(RingListener::address).collect();
     let planner = planner(recipe);
     let member = |rank: usize| {
-        let mut trainer = trainer(recipe);
+        let mut trainer = make(recipe);
         if let Some(from) = from {
             assert_eq!(trainer.restore(from).unwrap(), Step(steps.start));
         }

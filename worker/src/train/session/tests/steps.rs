@@ -38,7 +38,7 @@ fn a_dropped_accumulator_leaves_nothing_behind() {
 }
 
 /// A peer whose gradient is not a number.
-struct SickPeer;
+pub(super) struct SickPeer;
 
 impl Collective for SickPeer {
     fn world(&self) -> u32 {
@@ -79,6 +79,7 @@ fn a_step_with_a_non_finite_sum_is_skipped_and_counted() {
         next_step: 1,
         updates: 0,
         skipped_steps: 1,
+        loss_scale: None,
     };
     assert_eq!(trainer.state().progress, progress);
 
