@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
 mod adamw;
+mod against_peft;
 mod attention;
 mod elementwise;
 mod exact;
@@ -14,6 +15,8 @@ mod load;
 mod nf4;
 mod norm;
 mod pass;
+#[path = "../peft_case/mod.rs"]
+mod peft_case;
 mod quantize;
 mod state;
 mod support;

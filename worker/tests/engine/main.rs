@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod against_peft;
 mod finite_differences;
 mod golden_nf4;
 mod golden_pass;
@@ -11,4 +12,6 @@ mod models;
 mod ops_against_autograd;
 mod oracle;
 mod pass_against_autograd;
+#[path = "../peft_case/mod.rs"]
+mod peft_case;
 mod support;

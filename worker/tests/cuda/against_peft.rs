@@ -1,0 +1,43 @@
+//! A whole micro-batch over a bitsandbytes checkpoint against transformers and peft.
+
+use weft_worker::ops::Ops;
+use weft_worker::ops::cuda::{Cuda, CudaOptions};
+
+use crate::peft_case::{Bar, Computed, PeftCase, folders};
+use crate::support::opened;
+
+/// Both compute in bfloat16 and round at different places, so that neither is nearer to single precision by law.
+const BAR: Bar = Bar {
+    times: 1.5,
+    plus: 2e-3,
+    most: 5e-2,
+};
+
+fn on_gpu(case: &PeftCase) -> Option<Computed> {
+    let cuda = opened(CudaOptions {
+        ordinal: 0,
+        head_dim: case.spec.head_dim,
+        rank: case.adapter.layout().max_rank(),
+        host_tables: false,
+        memory_limit: None,
+    })?;
+    let stream = cuda.kernels().gpu().stream().clone();
+    let adapter = case.adapter.map_ref(|values| cuda.upload_params(values));
+    let read = |floats: &<Cuda as Ops>::Floats| {
+        let read = stream.clone_dtoh(floats.get()).unwrap();
+        stream.synchronize().unwrap();
+        read
+    };
+    Some(case.compute(cuda, &adapter, read))
+}
+
+#[test]
+fn logits_loss_and_every_gradient_are_as_near_to_single_precision_as_peft_s() {
+    for folder in folders() {
+        let case = PeftCase::load(&folder);
+        let Some(computed) = on_gpu(&case) else {
+            return;
+        };
+        case.judge(&computed, BAR);
+    }
+}

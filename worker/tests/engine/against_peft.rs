@@ -1,0 +1,21 @@
+//! A whole micro-batch over a bitsandbytes checkpoint against transformers and peft.
+
+use weft_worker::ops::Cpu;
+
+use crate::peft_case::{Bar, PeftCase, folders};
+
+/// Both compute in single precision, in another order.
+const BAR: Bar = Bar {
+    times: 0.0,
+    plus: 1e-4,
+    most: 1e-4,
+};
+
+#[test]
+fn logits_loss_and_every_gradient_are_those_of_peft_in_single_precision() {
+    for folder in folders() {
+        let case = PeftCase::load(&folder);
+        let computed = case.compute(Cpu::new(), &case.adapter, Vec::clone);
+        case.judge(&computed, BAR);
+    }
+}
