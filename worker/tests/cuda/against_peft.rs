@@ -18,7 +18,8 @@ fn on_gpu(case: &PeftCase) -> Option<Computed> {
         ordinal: 0,
         head_dim: case.spec.head_dim,
         rank: case.adapter.layout().max_rank(),
-        host_tables: false,
+        half: None,
+        lean: false,
         memory_limit: None,
     })?;
     let stream = cuda.kernels().gpu().stream().clone();
