@@ -1,4 +1,5 @@
-//! The CUDA kernels against the CPU backend, on random inputs, into poisoned outputs.
+//! The CUDA kernels against the CPU backend, on random inputs, into poisoned outputs: in bfloat16, and once more in IEEE
+//! half precision (`fp16`).
 //!
 //! Needs a GPU; says loudly when there is none. `WEFT_REQUIRE_GPU=1` makes that a failure.
 
