@@ -4,6 +4,7 @@
 #   TOOL is memcheck, racecheck, synccheck or initcheck; without any the first three run
 #   FILTER in the environment chooses tests, SECONDS_EACH limits a tool's time (240)
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 if [ $# -lt 2 ]; then
     sed -n 's/^# //p' "$0" >&2
     exit 2
@@ -21,8 +22,7 @@ if [ -z "$sanitizer" ]; then
     exit 3
 fi
 mkdir -p "$out"
-unset WEFT_TEST_PEFT_CASE
-export WEFT_REQUIRE_GPU=1
+export WEFT_REQUIRE_GPU=1 WEFT_TEST_PEFT_CASE="$here/../fixtures/golden/peft_case"
 failed=0
 # Compiles the kernels, so that no tool's time goes into it.
 "$tests" --test-threads 1 ${FILTER:+"$FILTER"} >"$out/plain.log" 2>&1 || {

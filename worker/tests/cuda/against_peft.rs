@@ -6,11 +6,14 @@ use weft_worker::ops::cuda::{Cuda, CudaOptions};
 use crate::peft_case::{Bar, Computed, PeftCase, folders};
 use crate::support::opened;
 
-/// Both compute in bfloat16 and round at different places, so that neither is nearer to single precision by law.
+/// Both compute in bfloat16 and round at different places, so that neither is nearer to single precision by law, and of
+/// hundreds of matrices some are further. Real weights cost more than random ones: a matrix of SmolLM2's 30 layers is off
+/// by up to a tenth in transformers.
 const BAR: Bar = Bar {
-    times: 1.5,
+    loss: 5e-3,
+    whole: 1.5,
+    matrix: 2.0,
     plus: 2e-3,
-    most: 5e-2,
 };
 
 fn on_gpu(case: &PeftCase) -> Option<Computed> {
