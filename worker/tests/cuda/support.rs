@@ -1,6 +1,7 @@
 //! The GPU, random numbers, and comparison.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cudarc::driver::CudaSlice;
@@ -203,4 +204,17 @@ pub(crate) fn assert_close(ours: &[f32], expected: &[f32], what: &str) {
     let error = apart / size;
     println!("{what}: relative error {error:.1e}");
     assert!(error <= tolerance(), "{what}: relative error {error}");
+}
+
+/// A golden model's folder: of this repository, or, for a binary that was built elsewhere, of the one that it runs in.
+pub(crate) fn golden(name: &str) -> PathBuf {
+    let fixtures = Path::new("tests/fixtures/golden").join(name);
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(&fixtures);
+    if built_in.is_dir() {
+        built_in
+    } else {
+        fixtures
+    }
 }
