@@ -7,7 +7,7 @@ use weft_common::byte_size::ByteSize;
 use weft_worker::cuda::Inventory;
 use weft_worker::cuda::library::Environment;
 use weft_worker::ops::cuda::CudaSizes;
-use weft_worker::train::{MemoryPlan, PassShape};
+use weft_worker::train::{MemoryPlan, PassShape, spare};
 
 use crate::output::figures::gib;
 use crate::preflight::Preflight;
@@ -23,6 +23,8 @@ pub(super) struct GpuMemory {
     /// Driver, libraries, kernels.
     context_bytes: u64,
     plans: Vec<GpuPlan>,
+    /// What the chosen plan leaves for weights that stay in 16 bits.
+    resident_bytes: u64,
 }
 
 /// One plan.
@@ -73,6 +75,12 @@ impl GpuMemory {
             let free = limit.saturating_sub(counted(sizes).taken());
             MemoryPlan::choose(&sizes, spec, checkpointing, shape, CudaSizes::budget(free))
         });
+        let resident_bytes = limit_bytes.zip(chosen).map_or(0, |(limit, plan)| {
+            let budget = CudaSizes::budget(limit.saturating_sub(counted(sizes).taken()));
+            let needed = plan.bytes(&sizes, spec, shape);
+            let spare = spare((plan, spec), checkpointing, budget, needed, adapter.len());
+            spare.min(sizes.resident_bytes(spec))
+        });
         let mut plans = vec![
             MemoryPlan::keep_all(spec),
             MemoryPlan::recompute(),
@@ -100,6 +108,7 @@ impl GpuMemory {
             state_bytes: counted(sizes).state_bytes,
             context_bytes: CudaSizes::CONTEXT_BYTES,
             plans: plans.into_iter().map(plan).collect(),
+            resident_bytes,
         }
     }
 }
@@ -154,6 +163,14 @@ impl fmt::Display for GpuMemory {
             "\n           chosen for {:.3} GiB: \"{}\"",
             gib(limit),
             chosen.name
+        )?;
+        if self.resident_bytes == 0 {
+            return Ok(());
+        }
+        write!(
+            f,
+            ", and {:.3} GiB for weights that stay in 16 bits, which saves time",
+            gib(self.resident_bytes)
         )
     }
 }
@@ -175,6 +192,7 @@ mod tests {
             state_bytes: 1 << 30,
             context_bytes: 1 << 30,
             plans: vec![plan("keep all", 20, false), plan("recompute", 2, true)],
+            resident_bytes: 0,
         }
     }
 

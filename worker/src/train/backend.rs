@@ -10,6 +10,7 @@ use crate::agent::EngineError;
 use crate::checkpoint::{Progress, TrainState};
 use crate::collective::{Cancel, Collective};
 use crate::lora::Adapter;
+use crate::model::Spec;
 use crate::ops::{DeviceError, Ops};
 
 /// What one update is told beside the gradient.
@@ -44,6 +45,11 @@ pub trait Backend: Ops {
     /// Bytes of the device's memory in use by everybody, where it has its own.
     fn used_bytes(&self) -> Option<u64> {
         None
+    }
+
+    /// Takes up to `bytes` of the device's memory to go faster, now that nothing else needs them; gives how many of them.
+    fn spend(&self, _spec: &Spec, _bytes: u64) -> u64 {
+        0
     }
 
     /// Moves a state to the device.

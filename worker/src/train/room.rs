@@ -1,6 +1,7 @@
 //! Whether a plan's memory is there, looked at before the first step.
 
 use weft_common::byte_size::ByteSize;
+use weft_common::recipe::GradientCheckpointing;
 
 use super::{MemoryPlan, PassShape};
 use crate::model::Spec;
@@ -54,6 +55,27 @@ pub(super) fn check(
     })
 }
 
+/// What is left of `budget` bytes beside a pass that needs `needed`, where the recipe leaves it open what memory is for: not
+/// the sums of `params` gradients that a slot at a step's end and other workers may want later.
+pub fn spare(
+    (plan, spec): (MemoryPlan, &Spec),
+    checkpointing: GradientCheckpointing,
+    budget: u64,
+    needed: u64,
+    params: usize,
+) -> u64 {
+    let later = (2 * params * size_of::<i64>()) as u64;
+    match checkpointing {
+        GradientCheckpointing::Auto if plan == MemoryPlan::keep_all(spec) => {
+            budget.saturating_sub(needed + later)
+        }
+        GradientCheckpointing::Auto
+        | GradientCheckpointing::True
+        | GradientCheckpointing::False
+        | GradientCheckpointing::Unsloth => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +107,15 @@ mod tests {
         );
         let plan = MemoryPlan::recompute();
         assert_eq!(check((plan, &spec), shape, 8 << 30, 8 << 30), Ok(()));
+    }
+
+    #[test]
+    fn what_is_left_is_spent_only_where_everything_is_kept_and_the_recipe_leaves_it_open() {
+        let spec = Preset::Llama3_8b.spec();
+        let spare = |plan, checkpointing| spare((plan, &spec), checkpointing, 100, 50, 2);
+        let (keep, auto) = (MemoryPlan::keep_all(&spec), GradientCheckpointing::Auto);
+        assert_eq!(spare(keep, auto), 100 - 50 - 32);
+        assert_eq!(spare(keep, GradientCheckpointing::False), 0);
+        assert_eq!(spare(MemoryPlan::recompute(), auto), 0);
     }
 }

@@ -11,7 +11,7 @@ use weft_worker::model::{
 };
 use weft_worker::ops::cuda::{Cuda, CudaOptions};
 use weft_worker::ops::{Cpu, Ops};
-use weft_worker::train::{GradSink, MemoryPlan, PackedBatch, Pass};
+use weft_worker::train::{Backend as _, GradSink, MemoryPlan, PackedBatch, Pass};
 
 use crate::support::{format, in_format, opened, random};
 
@@ -259,7 +259,11 @@ pub(crate) fn every_memory_plan_and_every_repetition_gives_the_same_bits() {
     let Some(expected) = case.on_gpu(&rows, MemoryPlan::keep_all(&case.spec)) else {
         return;
     };
-    for plan in [MemoryPlan::keep_all(&case.spec), MemoryPlan::recompute()] {
+    for plan in [
+        MemoryPlan::keep_all(&case.spec),
+        MemoryPlan::recompute(),
+        MemoryPlan::offload(),
+    ] {
         assert!(
             case.on_gpu(&rows, plan) == Some(expected.clone()),
             "{plan:?}"
@@ -285,6 +289,40 @@ pub(crate) fn a_pass_that_ran_before_gives_what_a_fresh_one_gives() {
         let again = case.run(&model, &adapter, read, &rows, &mut pass);
         let fresh = case.on_gpu(&rows, MemoryPlan::recompute());
         assert!(fresh == Some(again), "{lengths:?}");
+    }
+}
+
+#[test]
+pub(crate) fn weights_that_stay_in_16_bits_change_no_bit() {
+    // Nothing, a part, and everything stays.
+    for bytes in [0, 400_000, u64::MAX] {
+        let mut case = Case::new(llama(), 16, None);
+        let Some(cuda) = case.cuda() else { return };
+        let held = cuda.spend(&case.spec, bytes);
+        assert!(
+            held <= bytes && (bytes == 0 || held > 0),
+            "{held} of {bytes}"
+        );
+        let stream = cuda.kernels().gpu().stream().clone();
+        let read = |floats: &<Cuda as Ops>::Floats| {
+            let read = stream.clone_dtoh(floats.get()).unwrap();
+            stream.synchronize().unwrap();
+            read
+        };
+        let model = Model::new(cuda, case.spec.clone(), case.weights.clone()).unwrap();
+        let mut pass = Pass::new(MemoryPlan::keep_all(&case.spec));
+        for lengths in [&[140, 33][..], &[20], &[33, 70]] {
+            // An adapter of other numbers each time, as after an update.
+            case.adapter
+                .values_mut()
+                .iter_mut()
+                .for_each(|v| *v *= -1.25);
+            let adapter = (case.adapter).map_ref(|values| model.ops().upload_params(values));
+            let rows = rows(&case.spec, lengths);
+            let with = case.run(&model, &adapter, read, &rows, &mut pass);
+            let without = case.on_gpu(&rows, MemoryPlan::keep_all(&case.spec));
+            assert!(without == Some(with), "{bytes} bytes, {lengths:?}");
+        }
     }
 }
 

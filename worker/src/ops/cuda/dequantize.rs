@@ -125,7 +125,31 @@ impl CudaKernels {
         stride: usize,
         out: PlaceMut<'_>,
     ) -> Result<(), GpuError> {
-        let group = lay_out(parts, stride);
+        self.launch_group(lay_out(parts, stride), stride, out)
+    }
+
+    /// The same of the rows' tails alone.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// As [`Self::nf4_dequantize_group`].
+    pub fn write_tails(
+        &self,
+        parts: &[GroupPart<'_>],
+        stride: usize,
+        out: PlaceMut<'_>,
+    ) -> Result<(), GpuError> {
+        let mut group = lay_out(parts, stride);
+        group.parts.iter_mut().for_each(|part| part.tiles = 0);
+        if group.tail_tiles == 0 {
+            return Ok(());
+        }
+        self.launch_group(group, stride, out)
+    }
+
+    fn launch_group(&self, group: Group, stride: usize, out: PlaceMut<'_>) -> Result<(), GpuError> {
         let rows = group.rows as usize;
         let cols = 8 * group.vectors_per_row as usize;
         assert!(

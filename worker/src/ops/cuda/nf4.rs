@@ -1,6 +1,6 @@
 //! NF4 matrices on the device.
 
-use cudarc::driver::CudaSlice;
+use cudarc::driver::{CudaSlice, DevicePtr as _};
 
 use super::{CudaKernels, whole_vectors};
 use crate::cuda::GpuError;
@@ -34,6 +34,11 @@ impl DeviceNf4 {
             .as_ref()
             .map_or(0, |(nested, _)| 4 * nested.len());
         self.packed.len() + self.absmax.len() + nested + 2 * self.rows * self.cols
+    }
+
+    /// Of its codes.
+    pub(super) fn address(&self) -> u64 {
+        self.packed.device_ptr(self.packed.stream()).0
     }
 
     pub(super) fn packed(&self) -> &CudaSlice<u8> {

@@ -135,17 +135,18 @@ impl<B: Backend> Trainer<B> {
         })?;
         let sums = backend.new_sums(len);
         backend.health()?;
-        let plan = MemoryPlan::choose(
-            backend,
-            model.spec(),
+        let (checkpointing, budget) = (
             recipe.lora.use_gradient_checkpointing,
-            shape,
             backend.pass_budget(),
         );
+        let plan = MemoryPlan::choose(backend, model.spec(), checkpointing, shape, budget);
         let activation_bytes = plan.bytes(backend, model.spec(), shape);
         if let Some(free) = backend.free_bytes() {
             room::check((plan, model.spec()), shape, activation_bytes, free)?;
         }
+        let chosen = (plan, model.spec());
+        let spare = room::spare(chosen, checkpointing, budget, activation_bytes, len);
+        let base_bytes = base_bytes + backend.spend(model.spec(), spare);
         Ok(Self {
             inputs: parts.inputs,
             device: parts.device,

@@ -7,6 +7,7 @@
 use super::Cuda;
 use super::ops::branch;
 use super::profile::OpClass;
+use super::resident::{Holds, Way};
 use crate::cuda::GpuError;
 use crate::model::{Projection, Spec};
 use crate::ops::cuda::gemm::{Add, Lay, Product, Tokens};
@@ -25,6 +26,14 @@ struct Group<'a, 'b> {
     rank: usize,
 }
 
+/// Linears with one input.
+pub(super) const GROUPS: [&[Projection]; 4] = [
+    &[Projection::Q, Projection::K, Projection::V],
+    &[Projection::O],
+    &[Projection::Gate, Projection::Up],
+    &[Projection::Down],
+];
+
 /// Elements of the largest group's weights with its adapters.
 pub(super) fn weights_len(spec: &Spec, rank: usize) -> usize {
     let group = |projections: &[Projection]| {
@@ -34,13 +43,7 @@ pub(super) fn weights_len(spec: &Spec, rank: usize) -> usize {
         let forward = outputs * row_stride(inputs, rank);
         forward.max((outputs + rank) * inputs)
     };
-    let groups = [
-        &[Projection::Q, Projection::K, Projection::V][..],
-        &[Projection::O],
-        &[Projection::Gate, Projection::Up],
-        &[Projection::Down],
-    ];
-    groups.into_iter().map(group).max().unwrap_or(0)
+    GROUPS.into_iter().map(group).max().unwrap_or(0)
 }
 
 /// An adapter of a group.
@@ -80,6 +83,11 @@ impl<'a, 'b> Group<'a, 'b> {
             spare += lora.pair.rank;
             Some(branch)
         })
+    }
+
+    /// Of the first matrix, which no other group begins with.
+    fn address(&self) -> u64 {
+        self.linears[0].weight.address()
     }
 
     /// All A as one matrix, rank × inputs: they lie one after another.
@@ -131,10 +139,12 @@ impl Cuda {
         parts: &[GroupPart<'_>],
         stride: usize,
         weights: &mut Halves,
+        holds: Holds,
     ) -> Result<(), GpuError> {
-        self.timed(OpClass::Dequantize, || {
-            self.kernels
-                .nf4_dequantize_group(parts, stride, weights.place_mut())
+        let out = weights.place_mut();
+        self.timed(OpClass::Dequantize, || match holds {
+            Holds::Anything => self.kernels.nf4_dequantize_group(parts, stride, out),
+            Holds::Weights => self.kernels.write_tails(parts, stride, out),
         })
     }
 
@@ -180,8 +190,8 @@ impl Cuda {
         };
         let stride = row_stride(group.inputs, group.rank);
         let room = group.outputs * stride;
-        self.scratch.with(&self.kernels, room, |weights| {
-            self.dequantize(&parts, stride, weights)?;
+        self.with_weights((group.address(), Way::Forward), room, |weights, holds| {
+            self.dequantize(&parts, stride, weights, holds)?;
             let side_by_side = y.windows(2).all(|pair| pair[0].is_followed_by(pair[1]));
             let products: Vec<(usize, usize, usize)> = if side_by_side {
                 vec![(0, 0, group.outputs)]
@@ -363,8 +373,8 @@ impl Cuda {
             return Ok(());
         };
         let room = (group.outputs + group.rank) * group.inputs;
-        self.scratch.with(&self.kernels, room, |weights| {
-            self.dequantize(&parts, group.inputs, weights)?;
+        self.with_weights((group.address(), Way::Backward), room, |weights, holds| {
+            self.dequantize(&parts, group.inputs, weights, holds)?;
             if let Some((_, a)) = group.a() {
                 let below = weights.place_mut_at(group.outputs * group.inputs);
                 self.kernels
@@ -425,7 +435,7 @@ impl Cuda {
         }
         self.scratch
             .with(&self.kernels, outputs * inputs, |weights| {
-                self.dequantize(&[part], inputs, weights)?;
+                self.dequantize(&[part], inputs, weights, Holds::Anything)?;
                 self.product(
                     OpClass::Product,
                     (product, 1.0),

@@ -10,6 +10,7 @@ mod loss;
 mod open;
 mod ops;
 mod profile;
+mod resident;
 mod sizes;
 mod state;
 mod store;
@@ -35,6 +36,7 @@ pub use weights::CudaLinear;
 
 use fault::Fault;
 use profile::Profile;
+use resident::Resident;
 
 /// What a backend is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Cuda {
     profile: Profile,
     /// Dequantized weights of the linears in hand, or logits of the rows in hand.
     scratch: Room,
+    /// Dequantized weights that stay.
+    resident: Resident,
     /// What losses are summed in.
     losses: Mutex<LossRoom>,
     /// Σ dout·out of each query and head.
@@ -118,6 +122,7 @@ impl Cuda {
             fault: Fault::default(),
             profile: Profile::default(),
             scratch: Room::default(),
+            resident: Resident::default(),
             losses: Mutex::new(losses),
             delta: Mutex::new(delta),
             copies,

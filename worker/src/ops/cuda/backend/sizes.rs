@@ -2,7 +2,7 @@
 
 use weft_common::recipe::{GradientCheckpointing, Optimizer, Recipe};
 
-use super::linear::weights_len;
+use super::linear::{GROUPS, weights_len};
 use super::loss::logits_len;
 use crate::lora::AdapterLayout;
 use crate::model::{Projection, Spec};
@@ -87,6 +87,19 @@ impl CudaSizes {
         };
         let numbers = 2 * len + seldom;
         (numbers + moments + layout.max_layer_len() * size_of::<f32>()) as u64
+    }
+
+    /// Bytes of all linears as products read them, forward and backward.
+    #[must_use]
+    pub fn resident_bytes(self, spec: &Spec) -> u64 {
+        let group = |projections: &[Projection]| {
+            let inputs = spec.shape(projections[0]).1;
+            let outputs: usize = projections.iter().map(|&p| spec.shape(p).0).sum();
+            let rank = projections.len() * self.rank;
+            outputs * row_stride(inputs, rank) + (outputs + rank) * inputs
+        };
+        let layer: usize = GROUPS.into_iter().map(group).sum();
+        (2 * spec.layers * layer) as u64
     }
 
     /// What a pass may take of `free` bytes: not what the allocator rounds up, nor the token ids of a pass.

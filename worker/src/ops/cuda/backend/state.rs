@@ -15,6 +15,7 @@ use crate::checkpoint::{Progress, TrainState};
 use crate::collective::{Cancel, Collective};
 use crate::cuda::{GpuError, HalfFormat};
 use crate::lora::Adapter;
+use crate::model::Spec;
 use crate::ops::DeviceError;
 use crate::ops::cuda::{Array, DeviceAdamW, DeviceSums};
 use crate::train::accumulator::ReducedSum;
@@ -164,6 +165,12 @@ impl Backend for Cuda {
 
     fn used_bytes(&self) -> Option<u64> {
         self.used_memory()
+    }
+
+    fn spend(&self, spec: &Spec, bytes: u64) -> u64 {
+        let bytes = bytes.min(self.sizes().resident_bytes(spec));
+        self.let_weights_stay(bytes);
+        bytes
     }
 
     fn place_state(&self, state: TrainState) -> Result<CudaState, DeviceError> {

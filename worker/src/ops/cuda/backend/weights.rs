@@ -46,6 +46,15 @@ impl CudaLinear {
         }
     }
 
+    /// Where it lies on the device; 0 where it does not.
+    pub(super) fn address(&self) -> u64 {
+        match self {
+            Self::Nf4(matrix) => matrix.address(),
+            Self::Dense(matrix) => matrix.place().address(),
+            Self::Host(_) | Self::Missing => 0,
+        }
+    }
+
     /// The table, where it is one.
     pub(super) fn as_table(&self) -> Option<&Halves> {
         match self {
