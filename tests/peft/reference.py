@@ -1,6 +1,6 @@
 """What transformers, peft and bitsandbytes compute for one micro-batch: logits, loss and every LoRA gradient.
 
-usage: reference.py MODEL CASE [--csv QUESTIONS_AND_ANSWERS.csv] [--lengths 512,300,…] [--rank N]
+usage: reference.py MODEL CASE [--csv QUESTIONS_AND_ANSWERS.csv] [--lengths 512,300,…] [--rank N] [--b-std X]
 
 MODEL is a bitsandbytes NF4 checkpoint (models.py). CASE becomes a folder for weft's tests `against_peft`:
 
@@ -35,7 +35,7 @@ SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 LOGIT_POSITIONS = 16
 
 
-def make_adapter(folder, out, rank):
+def make_adapter(folder, out, rank, b_std):
     """A as peft starts it; B normal, so that every matrix has a gradient and weighs in the output."""
     torch.manual_seed(11)
     config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, bias="none", target_modules=SEVEN, task_type="CAUSAL_LM")
@@ -44,7 +44,7 @@ def make_adapter(folder, out, rank):
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if "lora_B" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * b_std)
     model.save_pretrained(out)
 
 
@@ -118,6 +118,7 @@ def main():
     parser.add_argument("--csv", type=pathlib.Path, help="rows of text; without it tokens are random")
     parser.add_argument("--lengths", default="512,300,129,83", help="tokens of each row")
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--b-std", type=float, default=0.05, help="of B; a large one spoils what real weights say")
     arguments = parser.parse_args()
     lengths = [int(length) for length in arguments.lengths.split(",")]
     if arguments.csv:
@@ -129,7 +130,7 @@ def main():
     positions = spread(rows)
     arguments.case.mkdir(parents=True, exist_ok=True)
     adapter = arguments.case / "adapter"
-    make_adapter(arguments.model, adapter, arguments.rank)
+    make_adapter(arguments.model, adapter, arguments.rank, arguments.b_std)
     values = {}
     for kind in ("f32", "bf16", "upcast"):
         values |= computed(kind, arguments.model, adapter, rows, positions)

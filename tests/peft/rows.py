@@ -22,6 +22,6 @@ def chat_row(tokenizer, question, answer, max_tokens):
     assert whole.startswith(prompt), (prompt, whole)
     # What the template puts behind that token is not the answer's.
     end = whole.index(tokenizer.eos_token, len(prompt)) + len(tokenizer.eos_token)
-    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     supervised = [len(prompt) <= first and last <= end for first, last in encoded["offset_mapping"]]
     return dict(tokens=encoded["input_ids"][:max_tokens], supervised=supervised[:max_tokens])
