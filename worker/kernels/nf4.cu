@@ -14,13 +14,13 @@ struct Part {
     const half_t* dense;
     const half_t* adapter;  // rows × rank, packed
     float offset;
-    u32 stored, dense_stride, rank, tail_column, whole, vectors, tiles, first_row;
+    u32 stored, dense_stride, rank, tail_column, whole, vectors, first_tile, first_row;
 };
 
-// What is no part has no tiles, and a `first_row` beyond all.
+// `first_tile` and `first_row` of what is no part are beyond all.
 struct Group {
     Part part[3];
-    u32 tail_tiles, vectors_per_row, tail_vectors, rows;
+    u32 tiles, tail_tiles, vectors_per_row, tail_vectors, rows;
 };
 
 __constant__ float NF4_TABLE[16] = {-1.0f, -0.6961928f, -0.52507305f, -0.3949175f, -0.28444138f, -0.18477343f,
@@ -59,6 +59,12 @@ __device__ __forceinline__ vec8 load_streaming(const void* at) {
     return v;
 }
 
+__device__ __forceinline__ float scale_of(const Part& part, u32 block) {
+    if (!part.nested) return __ldg(reinterpret_cast<const float*>(part.absmax) + block);
+    const float level = __ldg(part.map + __ldg(part.absmax + block));
+    return __fadd_rn(__fmul_rn(level, __ldg(part.nested + (block >> 8))), part.offset);
+}
+
 __device__ __forceinline__ u32 load_code(const void* at) {
     u32 v;
     asm volatile("ld.global.cs.b32 %0, [%1];" : "=r"(v) : "l"(at));
@@ -82,65 +88,22 @@ __device__ __forceinline__ vec8 dequantize(u32 codes, float scale, float table) 
     return pack8(values);
 }
 
-// A lane's vector of the matrix, and the same by row and column.
-struct Lane {
-    u32 vector, row, column;
-
-    __device__ __forceinline__ Lane(u32 first, u32 per_row) : vector(first), row(first / per_row), column(first - first / per_row * per_row) {}
-
-    __device__ __forceinline__ void move(const Lane& by, u32 per_row) {
-        vector += by.vector;
-        row += by.row;
-        column += by.column;
-        if (column >= per_row) column -= per_row, row++;
-    }
-};
-
-// What a lane reads of a tile: the codes of its four vectors, 32 apart, and the magnitude of one of the tile's 16 blocks, as
-// it is stored.
-struct Raw {
-    u32 codes[4], level;
-    float nested;
-};
-
-__device__ __forceinline__ Raw read_tile(const Part& part, u32 first) {
-    const u32 lane = threadIdx.x & 31, last = part.vectors - 1, block = min(first / 8 + (lane & 15), last / 8);
-    Raw raw;
-#pragma unroll
-    for (u32 j = 0; j < 4; j++) raw.codes[j] = load_code(part.packed + (u64)min(first + lane + 32 * j, last) * 4);
-    if (part.nested) {
-        raw.level = __ldg(part.absmax + block);
-        raw.nested = __ldg(part.nested + (block >> 8));
-    } else {
-        raw.level = __ldg(reinterpret_cast<const u32*>(part.absmax) + block);
-        raw.nested = 0.0f;
-    }
-    return raw;
-}
-
-// A quantized matrix's tiles from `tile` on, every `warps`th; the next one is read while one is written. Lanes take vectors
-// side by side, so that a warp writes 512 bytes at once.
+// A tile of a quantized matrix: 128 vectors, 16 blocks. Lanes take vectors side by side, so that a warp writes 512 bytes at
+// once; each reads the magnitude of one block, which is asked of it when it is needed.
 template <bool ROUND>
-__device__ __forceinline__ void quantized_tiles(const Part& part, u32 tile, u32 warps, u32 per_row, float table, half_t* out,
-    u32 stride) {
-    if (tile >= part.tiles) return;
-    const u32 lane = threadIdx.x & 31;
-    Lane at(tile * TILE + lane, per_row);
-    const Lane far(warps * TILE, per_row), near(32, per_row);
-    Raw next = read_tile(part, tile * TILE);
-    for (; tile < part.tiles; tile += warps) {
-        const Raw raw = next;
-        if (tile + warps < part.tiles) next = read_tile(part, (tile + warps) * TILE);
-        float scale = __uint_as_float(raw.level);
-        if (part.nested) scale = __fadd_rn(__fmul_rn(__ldg(part.map + raw.level), raw.nested), part.offset);
-        Lane four = at;
+__device__ __forceinline__ void quantized_tile(const Part& part, u32 tile, u32 per_row, float table, half_t* out, u32 stride) {
+    const u32 lane = threadIdx.x & 31, first = tile * TILE, last = part.vectors - 1;
+    u32 codes[4];
 #pragma unroll
-        for (u32 j = 0; j < 4; j++) {
-            const vec8 v = dequantize<ROUND>(raw.codes[j], __shfl_sync(~0u, scale, lane / 8 + 4 * j), table);
-            if (four.vector < part.vectors) store_streaming(out + (u64)four.row * stride + four.column * 8, v);
-            four.move(near, per_row);
-        }
-        at.move(far, per_row);
+    for (u32 j = 0; j < 4; j++) codes[j] = load_code(part.packed + (u64)min(first + lane + 32 * j, last) * 4);
+    const float scale = scale_of(part, min(first / 8 + (lane & 15), last / 8));
+    u32 row = (first + lane) / per_row, column = first + lane - row * per_row;
+#pragma unroll
+    for (u32 j = 0; j < 4; j++) {
+        const vec8 v = dequantize<ROUND>(codes[j], __shfl_sync(~0u, scale, lane / 8 + 4 * j), table);
+        if (first + lane + 32 * j <= last) store_streaming(out + (u64)row * stride + column * 8, v);
+        column += 32;
+        while (column >= per_row) column -= per_row, row++;
     }
 }
 
@@ -192,30 +155,24 @@ __device__ __forceinline__ void tail_tile(const Group& group, u32 tile, half_t* 
 // Matrices below each other, each row followed by its tail: row i begins at out + i · stride, its tail of 8 · tail_vectors
 // columns at 8 · vectors_per_row.
 //
-// grid   any; tiles are strided over its warps, those of the tails first        block  256
+// A warp has one tile: more of them, one after another, were a tenth slower.
+//
+// grid   ceil((tiles + tail_tiles) / 8)        block  256
 // in     the group: up to three matrices of 8 · vectors_per_row columns, whose elements are multiples of 64 each
 // out    out `=`, overlaps no input         accumulation  none
 // bound  memory: 0.516 bytes read (2 where dense) and 2 written an element
 extern "C" __global__ void __launch_bounds__(256) nf4_dequantize_group(const Group group, half_t* __restrict__ out, u32 stride) {
-    const float table = NF4_TABLE[threadIdx.x & 15];
-    const u32 warps = gridDim.x * 8, per_row = group.vectors_per_row;
-    u32 tile = blockIdx.x * 8 + threadIdx.x / 32;
-    for (; tile < group.tail_tiles; tile += warps) tail_tile(group, tile, out, stride);
-    tile -= group.tail_tiles;
-#pragma unroll
-    for (u32 at = 0; at < 3; at++) {
-        const Part& part = group.part[at];
-        if (!part.tiles) break;
-        half_t* rows = out + (u64)part.first_row * stride;
-        if (!part.packed) {
-            for (u32 i = tile; i < part.tiles; i += warps) dense_tile(part, i, per_row, rows, stride);
-        } else if (part.stored == OTHER) {
-            quantized_tiles<true>(part, tile, warps, per_row, table, rows, stride);
-        } else {
-            quantized_tiles<false>(part, tile, warps, per_row, table, rows, stride);
-        }
-        // The first of this warp's tiles among the next part's.
-        if (tile < part.tiles) tile += (part.tiles - tile + warps - 1) / warps * warps;
-        tile -= part.tiles;
+    const u32 tile = blockIdx.x * 8 + threadIdx.x / 32;
+    if (tile >= group.tiles) {
+        if (tile - group.tiles < group.tail_tiles) tail_tile(group, tile - group.tiles, out, stride);
+        return;
     }
+    const u32 at = (tile >= group.part[1].first_tile) + (tile >= group.part[2].first_tile);
+    const Part& part = group.part[at];
+    const u32 in_part = tile - part.first_tile, per_row = group.vectors_per_row;
+    const float table = NF4_TABLE[threadIdx.x & 15];
+    half_t* rows = out + (u64)part.first_row * stride;
+    if (!part.packed) dense_tile(part, in_part, per_row, rows, stride);
+    else if (part.stored == OTHER) quantized_tile<true>(part, in_part, per_row, table, rows, stride);
+    else quantized_tile<false>(part, in_part, per_row, table, rows, stride);
 }

@@ -3,6 +3,11 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
+/// Positions that one thread takes at a time at least.
+const ROWS: usize = 64;
+
 /// How positions turn into rotations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeSpec {
@@ -53,16 +58,20 @@ impl RopeSpec {
     #[must_use]
     pub fn angles(&self, head_dim: usize, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {
         let frequencies = self.frequencies(head_dim);
-        let angle = |(position, frequency): (u32, f32)| f64::from(position as f32 * frequency);
-        (positions.iter())
-            .flat_map(|&position| {
-                frequencies
-                    .iter()
-                    .map(move |&frequency| (position, frequency))
-            })
-            .map(angle)
-            .map(|angle| (angle.cos() as f32, angle.sin() as f32))
-            .unzip()
+        let len = positions.len() * frequencies.len();
+        let (mut cos, mut sin) = (vec![0.0; len], vec![0.0; len]);
+        let rows = positions.par_iter().with_min_len(ROWS);
+        // A head of one number has no pairs, and chunks of nothing are not to be asked for.
+        let pairs = frequencies.len().max(1);
+        (rows, cos.par_chunks_mut(pairs), sin.par_chunks_mut(pairs))
+            .into_par_iter()
+            .for_each(|(&position, cos, sin)| {
+                for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&frequencies) {
+                    let angle = f64::from(position as f32 * frequency);
+                    (*cos, *sin) = (angle.cos() as f32, angle.sin() as f32);
+                }
+            });
+        (cos, sin)
     }
 }
 

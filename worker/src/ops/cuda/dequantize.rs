@@ -60,7 +60,7 @@ struct Part {
     tail_column: u32,
     whole: u32,
     vectors: u32,
-    tiles: u32,
+    first_tile: u32,
     first_row: u32,
 }
 
@@ -69,6 +69,7 @@ struct Part {
 #[repr(C)]
 struct Group {
     parts: [Part; MOST_PARTS],
+    tiles: u32,
     tail_tiles: u32,
     vectors_per_row: u32,
     tail_vectors: u32,
@@ -78,7 +79,7 @@ struct Group {
 // SAFETY: plain numbers and device pointers, laid out as the kernel's struct.
 unsafe impl DeviceRepr for Group {}
 
-/// What is no part: no tiles, and beyond all rows.
+/// What is no part: beyond all tiles and rows.
 const NO_PART: Part = Part {
     packed: 0,
     absmax: 0,
@@ -93,7 +94,7 @@ const NO_PART: Part = Part {
     tail_column: 0,
     whole: 0,
     vectors: 0,
-    tiles: 0,
+    first_tile: u32::MAX,
     first_row: u32::MAX,
 };
 
@@ -142,7 +143,7 @@ impl CudaKernels {
         out: PlaceMut<'_>,
     ) -> Result<(), GpuError> {
         let mut group = lay_out(parts, stride);
-        group.parts.iter_mut().for_each(|part| part.tiles = 0);
+        group.tiles = 0;
         if group.tail_tiles == 0 {
             return Ok(());
         }
@@ -160,8 +161,7 @@ impl CudaKernels {
             out.address().is_multiple_of(16),
             "rows begin at whole vectors: {out:?}"
         );
-        let tiles = group.tail_tiles + group.parts.iter().map(|part| part.tiles).sum::<u32>();
-        let grid = tiles.div_ceil(WARPS).min(self.dequantizing_blocks);
+        let grid = (group.tiles + group.tail_tiles).div_ceil(WARPS);
         let (out, stride) = (out.address(), count(stride));
         let mut launch = self.gpu.stream().launch_builder(&self.nf4_dequantize_group);
         launch.arg(&group).arg(&out).arg(&stride);
@@ -186,17 +186,19 @@ fn lay_out(parts: &[GroupPart<'_>], stride: usize) -> Group {
         .checked_sub(cols)
         .expect("a row stride has room for the columns");
     let mut laid = [NO_PART; MOST_PARTS];
-    let mut rows = 0;
+    let (mut tiles, mut rows) = (0, 0);
     for (laid, part) in laid.iter_mut().zip(parts) {
         let (own_rows, own_cols) = part.matrix.shape();
         assert_eq!(own_cols, cols, "columns of the matrices of a group");
         *laid = part.describe(tail);
-        laid.tiles = count((own_rows * cols / 8).div_ceil(TILE));
+        laid.first_tile = count(tiles);
         laid.first_row = count(rows);
+        tiles += (own_rows * cols / 8).div_ceil(TILE);
         rows += own_rows;
     }
     Group {
         parts: laid,
+        tiles: count(tiles),
         tail_tiles: count((rows * tail / 8).div_ceil(TILE)),
         vectors_per_row: count(cols / 8),
         tail_vectors: count(tail / 8),

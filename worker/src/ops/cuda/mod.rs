@@ -69,8 +69,6 @@ pub struct CudaKernels {
     glu_backward: CudaFunction,
     glu_forward: CudaFunction,
     nf4_dequantize_group: CudaFunction,
-    /// Blocks of it that are resident at once.
-    dequantizing_blocks: u32,
     nf4_quantize: CudaFunction,
     rms_norm_backward: CudaFunction,
     rms_norm_forward: CudaFunction,
@@ -87,9 +85,7 @@ impl CudaKernels {
     /// # Errors
     /// The driver's.
     pub fn new(gpu: Gpu) -> Result<Self, GpuError> {
-        let nf4_dequantize_group = gpu.kernel("nf4", "nf4_dequantize_group")?;
         Ok(Self {
-            dequantizing_blocks: resident_blocks(&gpu, &nf4_dequantize_group)?,
             absorb_sums: gpu.kernel("accumulate", "absorb_sums")?,
             accumulate_fixed: gpu.kernel("accumulate", "accumulate_fixed")?,
             add_bias: gpu.kernel("rows", "add_bias")?,
@@ -101,7 +97,7 @@ impl CudaKernels {
             gather_rows: gpu.kernel("rows", "gather_rows")?,
             glu_backward: gpu.kernel("glu", "glu_backward")?,
             glu_forward: gpu.kernel("glu", "glu_forward")?,
-            nf4_dequantize_group,
+            nf4_dequantize_group: gpu.kernel("nf4", "nf4_dequantize_group")?,
             nf4_quantize: gpu.kernel("quantize", "nf4_quantize")?,
             rms_norm_backward: gpu.kernel("norm", "rms_norm_backward")?,
             rms_norm_forward: gpu.kernel("norm", "rms_norm_forward")?,
