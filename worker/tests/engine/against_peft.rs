@@ -4,12 +4,12 @@ use weft_worker::ops::Cpu;
 
 use crate::peft_case::{Bar, PeftCase, folders};
 
-/// Both compute in single precision, in another order.
+/// Both compute in single precision, in another order: far less than what the 16 bits cost that bfloat16 leaves out.
 const BAR: Bar = Bar {
     loss: 1e-5,
-    whole: 0.0,
-    matrix: 0.0,
-    plus: 1e-4,
+    whole: 5e-3,
+    matrix: 5e-3,
+    plus: 1e-5,
 };
 
 #[test]
