@@ -128,8 +128,10 @@ impl CudaKernels {
     {
         let failed = self.during("pinning host memory");
         let stream: &Arc<CudaStream> = self.gpu.stream();
-        // SAFETY: `T` is plain numbers, and all of the array is written next.
-        let mut memory = unsafe { stream.context().alloc_pinned(len) }.map_err(&failed)?;
+        // SAFETY: `T` is plain numbers, and all of the array is written next. No flags: processors read it too, when a state
+        // is saved or sums are reduced.
+        let memory = unsafe { stream.context().alloc_pinned_with_flags(len, 0) };
+        let mut memory = memory.map_err(&failed)?;
         fill(memory.as_mut_slice().map_err(&failed)?);
         let address = memory.as_mut_ptr().map_err(failed)? as u64;
         // SAFETY: pinned memory has the same address on the device (unified addressing, on all 64-bit systems), holds

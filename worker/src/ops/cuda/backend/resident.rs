@@ -55,16 +55,30 @@ impl Cuda {
         if let Some(weights) = kept.groups.get_mut(&(first, way)) {
             return work(weights, Holds::Weights);
         }
-        let bytes = 2 * len as u64;
-        if kept.room < bytes {
+        let Some(mut made) = self.more_weights(&mut kept, len) else {
             drop(kept);
             let anything = |weights: &mut Halves| work(weights, Holds::Anything);
             return self.scratch.with(&self.kernels, len, anything);
-        }
-        kept.room -= bytes;
-        let mut made = self.kernels.halves(1, &[len], 0)?.remove(0);
+        };
         let done = work(&mut made, Holds::Anything)?;
         kept.groups.insert((first, way), made);
         Ok(done)
+    }
+
+    /// A buffer of `len` elements that stays, while there is room. Memory that another process took meanwhile is no fault.
+    fn more_weights(&self, kept: &mut Kept, len: usize) -> Option<Halves> {
+        let bytes = 2 * len as u64;
+        let made = (bytes <= kept.room).then(|| self.kernels.halves(1, &[len], 0));
+        match made {
+            Some(Ok(mut made)) => {
+                kept.room -= bytes;
+                made.pop()
+            }
+            Some(Err(_)) => {
+                kept.room = 0;
+                None
+            }
+            None => None,
+        }
     }
 }
