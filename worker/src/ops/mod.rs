@@ -73,7 +73,7 @@ pub trait Ops: Sizes + Send + Sync + Sized {
     /// Room for `len` numbers; contents unspecified.
     fn alloc_floats(&self, len: usize) -> Self::Floats;
 
-    /// Room for what ops need of [`Self::scratch_bytes`], at adapter rank `rank`.
+    /// Room for what ops need of [`Sizes::scratch_bytes`], at adapter rank `rank`.
     fn alloc_scratch(&self, spec: &Spec, tokens: usize, rank: usize) -> Self::Scratch;
 
     /// Room for a matrix in host memory.
