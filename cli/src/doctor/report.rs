@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use weft_worker::cuda::library::Origin;
-use weft_worker::cuda::{Arch, GpuFacts, Inventory, KernelCache, Prepared};
+use weft_worker::cuda::{Arch, GpuFacts, Inventory, KernelCache, Nccl, Prepared};
 
 /// Everything found.
 #[derive(Debug, Serialize)]
@@ -15,7 +15,11 @@ pub(crate) struct Report {
     driver: Option<Found>,
     nvrtc: Option<Found>,
     cublas_lt: Option<Found>,
+    nccl: Option<Found>,
     gpus: Vec<GpuReport>,
+    /// What is there and known to be bad.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     /// What is missing, each with its remedy.
     obstacles: Vec<String>,
     /// Kernels compiled ahead, where asked for.
@@ -68,12 +72,20 @@ impl Report {
             let (major, minor, patch) = lt.version();
             Found::new(format!("{major}.{minor}.{patch}"), lt.path(), lt.origin())
         });
+        let nccl = inventory.nccl.as_ref().ok();
+        let warnings = nccl.and_then(Nccl::warning).into_iter().collect();
+        let nccl = nccl.map(|nccl| {
+            let version = nccl.version().to_string();
+            Found::new(version, nccl.path(), nccl.origin())
+        });
         let obstacles = inventory.obstacles();
         Self {
             cuda_ready: obstacles.is_empty(),
             driver,
             nvrtc,
             cublas_lt,
+            nccl,
+            warnings,
             gpus: inventory
                 .gpus
                 .iter()
@@ -132,6 +144,7 @@ impl fmt::Display for Report {
             ("driver", &self.driver),
             ("NVRTC", &self.nvrtc),
             ("cuBLASLt", &self.cublas_lt),
+            ("NCCL", &self.nccl),
         ];
         for (name, found) in libraries {
             match found {
@@ -165,6 +178,9 @@ impl fmt::Display for Report {
                 kernels.compiled_now,
                 kernels.folder.display()
             )?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning  {warning}")?;
         }
         if self.cuda_ready {
             return write!(f, "CUDA is ready");

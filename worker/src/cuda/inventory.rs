@@ -3,6 +3,7 @@
 use super::cublas_lt::CublasLt;
 use super::driver::{Driver, GpuFacts};
 use super::library::{Environment, Missing};
+use super::nccl::Nccl;
 use super::nvrtc::Nvrtc;
 
 /// Everything that the CUDA backend needs, as found.
@@ -14,6 +15,8 @@ pub struct Inventory {
     pub nvrtc: Result<Nvrtc, Missing>,
     /// Matrix products.
     pub cublas_lt: Result<CublasLt, Missing>,
+    /// Sums over GPUs; no obstacle where it is missing.
+    pub nccl: Result<Nccl, Missing>,
     /// The GPUs, or why the driver does not tell.
     pub gpus: Result<Vec<GpuFacts>, String>,
 }
@@ -35,6 +38,7 @@ impl Inventory {
         Self {
             nvrtc: Nvrtc::find(environment, newest),
             cublas_lt: CublasLt::find(environment, newest),
+            nccl: Nccl::find(environment),
             driver,
             gpus,
         }
@@ -75,7 +79,9 @@ mod tests {
         let inventory = Inventory::take(&Environment::default());
         let obstacles = inventory.obstacles();
         assert_eq!(obstacles.len(), 3, "{obstacles:?}");
-        for (component, obstacle) in Component::ALL.iter().zip(&obstacles) {
+        assert!(inventory.nccl.is_err());
+        let needed = [Component::Driver, Component::Nvrtc, Component::CublasLt];
+        for (component, obstacle) in needed.iter().zip(&obstacles) {
             assert!(
                 obstacle.contains(&component.to_string()) && obstacle.contains("install"),
                 "{obstacle}"

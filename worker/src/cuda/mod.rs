@@ -15,6 +15,7 @@ mod half_format;
 mod inventory;
 pub mod kernels;
 pub mod library;
+mod nccl;
 mod nvrtc;
 mod usage;
 
@@ -27,5 +28,6 @@ pub use driver::{Driver, GpuFacts};
 pub use gpu::{Gpu, GpuError};
 pub use half_format::HalfFormat;
 pub use inventory::Inventory;
+pub use nccl::Nccl;
 pub use nvrtc::{Compiled, Nvrtc, NvrtcError};
 pub use usage::{FunctionUsage, function_usage};

@@ -11,11 +11,13 @@ pub enum Component {
     Nvrtc,
     /// Matrix products.
     CublasLt,
+    /// Sums over GPUs. One GPU alone needs none.
+    Nccl,
 }
 
 impl Component {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Driver, Self::Nvrtc, Self::CublasLt];
+    pub const ALL: [Self; 4] = [Self::Driver, Self::Nvrtc, Self::CublasLt, Self::Nccl];
 
     /// File name up to the version: `libnvrtc.so`.
     #[must_use]
@@ -24,6 +26,7 @@ impl Component {
             Self::Driver => "libcuda.so",
             Self::Nvrtc => "libnvrtc.so",
             Self::CublasLt => "libcublasLt.so",
+            Self::Nccl => "libnccl.so",
         }
     }
 
@@ -33,6 +36,7 @@ impl Component {
             Self::Driver => &["libcuda.so.1", "libcuda.so"],
             Self::Nvrtc => &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
             Self::CublasLt => &["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"],
+            Self::Nccl => &["libnccl.so.2", "libnccl.so"],
         }
     }
 
@@ -49,6 +53,9 @@ impl Component {
             Self::CublasLt => {
                 "install it with `pip install nvidia-cublas` (CUDA 12: nvidia-cublas-cu12) or the CUDA toolkit, or set CUDA_HOME"
             }
+            Self::Nccl => {
+                "install it with `pip install nvidia-nccl-cu13` (CUDA 12: nvidia-nccl-cu12) or the package libnccl2; one GPU alone needs none"
+            }
         }
     }
 }
@@ -59,6 +66,7 @@ impl fmt::Display for Component {
             Self::Driver => "CUDA driver",
             Self::Nvrtc => "NVRTC",
             Self::CublasLt => "cuBLASLt",
+            Self::Nccl => "NCCL",
         })
     }
 }

@@ -99,11 +99,13 @@ impl Environment {
         let system = named(Origin::System, self.system.clone());
         match component {
             Component::Driver => loader.into_iter().chain(system).collect(),
-            Component::Nvrtc | Component::CublasLt => named(Origin::CudaHome, self.cuda_home())
-                .chain(named(Origin::Python, self.python()))
-                .chain(loader)
-                .chain(system)
-                .collect(),
+            Component::Nvrtc | Component::CublasLt | Component::Nccl => {
+                named(Origin::CudaHome, self.cuda_home())
+                    .chain(named(Origin::Python, self.python()))
+                    .chain(loader)
+                    .chain(system)
+                    .collect()
+            }
         }
     }
 
