@@ -4,20 +4,12 @@
 #   DATA_DIR has medquad.csv and medical_meadow_wikidoc.csv, TOKENIZER_DIR Llama-3's tokenizer.json and tokenizer_config.json
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-if [ $# -ne 6 ]; then
-    sed -n 's/^# //p' "$0" >&2
-    exit 2
-fi
+. "$here/../gpu.sh"
+[ $# -eq 6 ] || usage
 weft=$(realpath "$1") peers=$(realpath "$2") site=$(realpath -m "$3") data=$(realpath "$4") tokenizer=$(realpath "$5") out=$(realpath -m "$6")
 
-if ! command -v nvidia-smi >/dev/null 2>&1 || ! nvidia-smi --query-gpu=name --format=csv,noheader; then
-    echo "NOT RUN: THERE IS NO GPU HERE. Nothing was measured." >&2
-    exit 3
-fi
-if [ ! -d "$site/bitsandbytes" ]; then
-    mkdir -p "$site"
-    tar xJf "$peers/site.tar.xz" -C "$site"
-fi
+need_gpu measured
+unpack_peers "$peers" "$site"
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

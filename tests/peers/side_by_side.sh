@@ -3,21 +3,12 @@
 # usage: side_by_side.sh WEFT_BINARY PEERS_DIR SITE_DIR OUT [--only PART]… [--steps N] [--models DIR]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-if [ $# -lt 4 ]; then
-    sed -n 's/^# //p' "$0" >&2
-    exit 2
-fi
+. "$here/../gpu.sh"
+[ $# -ge 4 ] || usage
 weft=$(realpath "$1") peers=$(realpath "$2") site=$(realpath -m "$3") out=$(realpath -m "$4")
 shift 4
 
-if ! command -v nvidia-smi >/dev/null 2>&1 || ! nvidia-smi --query-gpu=name --format=csv,noheader; then
-    echo "NOT RUN: THERE IS NO GPU HERE. Nothing was measured." >&2
-    exit 3
-fi
-# The peers' packages, packed by prepare.sh.
-if [ ! -d "$site/bitsandbytes" ]; then
-    mkdir -p "$site"
-    tar xJf "$peers/site.tar.xz" -C "$site"
-fi
+need_gpu measured
+unpack_peers "$peers" "$site"
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 exec python3 "$here/side_by_side.py" "$weft" "$peers" "$out" "$@"

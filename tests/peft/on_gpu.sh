@@ -6,14 +6,9 @@
 #   PART is stack, smollm2, curve, run; without any all of them run
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-if [ $# -lt 6 ]; then
-    sed -n 's/^# //p' "$0" >&2
-    exit 2
-fi
-if ! command -v nvidia-smi >/dev/null 2>&1 || ! nvidia-smi --query-gpu=name --format=csv,noheader; then
-    echo "NOT RUN: THERE IS NO GPU HERE. Nothing was compared." >&2
-    exit 3
-fi
+. "$here/../gpu.sh"
+[ $# -ge 6 ] || usage
+need_gpu compared
 weft=$(realpath "$1") tests=$(realpath "$2") site=$(realpath "$3") data=$4 smollm2=$5 out=$(realpath -m "$6")
 shift 6
 parts=${*:-stack smollm2 curve run}

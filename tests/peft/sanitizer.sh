@@ -5,14 +5,9 @@
 #   FILTER in the environment chooses tests, SECONDS_EACH limits a tool's time (240)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-if [ $# -lt 2 ]; then
-    sed -n 's/^# //p' "$0" >&2
-    exit 2
-fi
-if ! command -v nvidia-smi >/dev/null 2>&1 || ! nvidia-smi --query-gpu=name --format=csv,noheader; then
-    echo "NOT RUN: THERE IS NO GPU HERE. Nothing was checked." >&2
-    exit 3
-fi
+. "$here/../gpu.sh"
+[ $# -ge 2 ] || usage
+need_gpu checked
 tests=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
 tools=${*:-memcheck racecheck synccheck}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a failed test")]
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -49,5 +50,12 @@ fn scripts_for_a_gpu_tell_their_usage() {
         let said = String::from_utf8_lossy(&run.stderr);
         assert_eq!(run.status.code(), Some(2), "{script}: {said}");
         assert!(said.contains("usage: "), "{script}: {said}");
+        // What stands at the head, and no comment of the code.
+        let code = fs::read_to_string(repository().join("tests").join(script)).unwrap();
+        let head = code
+            .lines()
+            .skip(1)
+            .take_while(|line| line.starts_with('#'));
+        assert_eq!(said.lines().count(), head.count(), "{script}: {said}");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use weft_worker::cuda::library::Origin;
+use weft_worker::cuda::library::{Opened, Origin};
 use weft_worker::cuda::{Arch, GpuFacts, Inventory, KernelCache, Nccl, Prepared};
 
 /// Everything found.
@@ -66,18 +66,15 @@ impl Report {
         });
         let nvrtc = inventory.nvrtc.as_ref().ok().map(|nvrtc| {
             let (major, minor) = nvrtc.version();
-            Found::new(format!("{major}.{minor}"), nvrtc.path(), nvrtc.origin())
+            Found::of(format!("{major}.{minor}"), nvrtc.opened())
         });
         let cublas_lt = inventory.cublas_lt.as_ref().ok().map(|lt| {
             let (major, minor, patch) = lt.version();
-            Found::new(format!("{major}.{minor}.{patch}"), lt.path(), lt.origin())
+            Found::of(format!("{major}.{minor}.{patch}"), lt.opened())
         });
         let nccl = inventory.nccl.as_ref().ok();
         let warnings = nccl.and_then(Nccl::warning).into_iter().collect();
-        let nccl = nccl.map(|nccl| {
-            let version = nccl.version().to_string();
-            Found::new(version, nccl.path(), nccl.origin())
-        });
+        let nccl = nccl.map(|nccl| Found::of(nccl.version().to_string(), nccl.opened()));
         let obstacles = inventory.obstacles();
         Self {
             cuda_ready: obstacles.is_empty(),
@@ -99,6 +96,10 @@ impl Report {
 }
 
 impl Found {
+    fn of(version: String, opened: &Opened) -> Self {
+        Self::new(version, &opened.path, opened.origin)
+    }
+
     fn new(version: String, path: &Path, origin: Origin) -> Self {
         let found_through = match origin {
             Origin::CudaHome => "CUDA_HOME",

@@ -35,6 +35,9 @@ struct GpuPlan {
     pass_bytes: u64,
     total_bytes: u64,
     chosen: bool,
+    /// What to do first where it does not fit.
+    #[serde(skip)]
+    first_way_out: &'static str,
 }
 
 /// The least of what was described or else found, and what the recipe allows.
@@ -100,6 +103,7 @@ impl GpuMemory {
                 pass_bytes,
                 total_bytes: counted(sizes).taken() + pass_bytes,
                 chosen: chosen == Some(plan),
+                first_way_out: plan.first_way_out(),
             }
         };
         Self {
@@ -151,11 +155,11 @@ impl fmt::Display for GpuMemory {
         if chosen.total_bytes > limit {
             return write!(
                 f,
-                "\n           too much for {:.3} GiB: \"{}\" would end out of memory; lower \
-                 training.per_device_train_batch_size or model.max_seq_length, or set \
-                 lora.use_gradient_checkpointing: unsloth",
-                gib(limit),
-                chosen.name
+                "\n           too much for {}: \"{}\" would not start; {}, lower \
+                 training.per_device_train_batch_size, or lower model.max_seq_length",
+                ByteSize(limit),
+                chosen.name,
+                chosen.first_way_out
             );
         }
         write!(
@@ -185,6 +189,7 @@ mod tests {
             pass_bytes: gib << 30,
             total_bytes: (gib + 7) << 30,
             chosen,
+            first_way_out: MemoryPlan::offload().first_way_out(),
         };
         GpuMemory {
             limit_bytes: Some(limit_gib << 30),

@@ -3,13 +3,12 @@
 #![allow(unsafe_code, reason = "calls into a C library")]
 
 use std::ffi::{c_int, c_void};
-use std::path::Path;
 
 use cudarc::cublaslt::sys::{
     cublasComputeType_t, cublasLtMatmulAlgo_t, cublasLtMatmulHeuristicResult_t, cudaDataType_t,
 };
 
-use super::library::{self, Component, Environment, Missing, Opened, Origin};
+use super::library::{self, Component, Environment, Missing, Opened};
 
 /// What calls return: 0 is success.
 pub(crate) type Status = c_int;
@@ -140,15 +139,9 @@ impl CublasLt {
         (number / 10_000, number / 100 % 100, number % 100)
     }
 
-    /// Its file.
+    /// Its file, and what led there.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.opened.path
-    }
-
-    /// What led to its file.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.opened.origin
+    pub fn opened(&self) -> &Opened {
+        &self.opened
     }
 }

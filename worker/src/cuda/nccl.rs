@@ -4,9 +4,8 @@
 
 use std::ffi::c_int;
 use std::fmt;
-use std::path::Path;
 
-use super::library::{self, Component, Environment, Missing, Opened, Origin};
+use super::library::{self, Component, Environment, Missing, Opened};
 
 /// The oldest version with all that is needed: communicators that form without blocking, and can be aborted meanwhile.
 const OLDEST: Version = Version(2, 18, 0);
@@ -59,16 +58,10 @@ impl Nccl {
         })
     }
 
-    /// Its file.
+    /// Its file, and what led there.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.opened.path
-    }
-
-    /// What led to its file.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.opened.origin
+    pub fn opened(&self) -> &Opened {
+        &self.opened
     }
 }
 

@@ -11,7 +11,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use super::arch::Arch;
 use super::half_format::HalfFormat;
 use super::kernels::KernelFile;
-use super::library::{self, Component, Environment, Missing, Opened, Origin};
+use super::library::{self, Component, Environment, Missing, Opened};
 
 type Program = *mut c_void;
 type Status = c_int;
@@ -121,16 +121,10 @@ impl Nvrtc {
         self.version
     }
 
-    /// Its file.
+    /// Its file, and what led there.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.opened.path
-    }
-
-    /// What led to its file.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.opened.origin
+    pub fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     /// Compiles one kernel file for a GPU generation and a number format that it has. Cost: 0.1 s to some seconds.

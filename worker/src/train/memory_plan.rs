@@ -92,6 +92,15 @@ impl MemoryPlan {
         }
     }
 
+    /// What to do first where it has no room.
+    #[must_use]
+    pub fn first_way_out(self) -> &'static str {
+        match self.offloads {
+            true => "take a GPU with more memory",
+            false => "set lora.use_gradient_checkpointing: unsloth",
+        }
+    }
+
     /// Layers that keep their activations.
     #[must_use]
     pub fn kept_layers(self) -> usize {

@@ -12,28 +12,19 @@ use crate::model::Spec;
     "memory plan \"{plan}\" needs {needed} for micro-batches of {tokens} tokens, and {free} are left beside the base model \
      and the adapter; {first}, lower training.per_device_train_batch_size, or lower model.max_seq_length (what else uses the \
      GPU is listed by nvidia-smi, and resources.memory_limit counts)",
-    first = self.first_way_out()
+    first = self.first_way_out
 )]
 pub struct NoRoom {
     /// The plan's name.
     pub plan: String,
-    /// Whether it is the one that needs least.
-    pub is_least: bool,
+    /// What to do first.
+    pub first_way_out: &'static str,
     /// What it needs.
     pub needed: ByteSize,
     /// What there is.
     pub free: ByteSize,
     /// Tokens of the largest micro-batch.
     pub tokens: usize,
-}
-
-impl NoRoom {
-    fn first_way_out(&self) -> &'static str {
-        match self.is_least {
-            true => "take a GPU with more memory",
-            false => "set lora.use_gradient_checkpointing: unsloth",
-        }
-    }
 }
 
 /// Refuses a plan that needs `needed` bytes where `free` are left.
@@ -48,7 +39,7 @@ pub(super) fn check(
     }
     Err(NoRoom {
         plan: plan.name(spec),
-        is_least: plan.offloads(),
+        first_way_out: plan.first_way_out(),
         needed: ByteSize(needed),
         free: ByteSize(free),
         tokens: shape.tokens,

@@ -1,10 +1,9 @@
 //! A whole micro-batch over a bitsandbytes checkpoint against transformers and peft.
 
-use weft_worker::ops::Ops;
-use weft_worker::ops::cuda::{Cuda, CudaOptions};
+use weft_worker::ops::cuda::CudaOptions;
 
 use crate::peft_case::{Bar, Computed, PeftCase, folders};
-use crate::support::opened;
+use crate::support::{opened, reader};
 
 /// Both compute in bfloat16 and round at different places, so that neither is nearer to single precision by law, and of
 /// hundreds of matrices some are further. Real weights cost more than random ones: a matrix of SmolLM2's 30 layers is off
@@ -25,13 +24,8 @@ fn on_gpu(case: &PeftCase) -> Option<Computed> {
         lean: false,
         memory_limit: None,
     })?;
-    let stream = cuda.kernels().gpu().stream().clone();
     let adapter = case.adapter.map_ref(|values| cuda.upload_params(values));
-    let read = |floats: &<Cuda as Ops>::Floats| {
-        let read = stream.clone_dtoh(floats.get()).unwrap();
-        stream.synchronize().unwrap();
-        read
-    };
+    let read = reader(&cuda);
     Some(case.compute(cuda, &adapter, read))
 }
 

@@ -21,3 +21,5 @@ mod peft_case;
 mod quantize;
 mod state;
 mod support;
+#[path = "../written_model/mod.rs"]
+mod written_model;

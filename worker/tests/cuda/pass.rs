@@ -1,7 +1,5 @@
 //! Whole passes and steps on the GPU against the CPU backend.
 
-use std::ops::Range;
-
 use weft_common::data::Row;
 use weft_common::recipe::{LoraSection, TargetModules};
 use weft_worker::cuda::HalfFormat;
@@ -11,9 +9,10 @@ use weft_worker::model::{
 };
 use weft_worker::ops::cuda::{Cuda, CudaOptions};
 use weft_worker::ops::{Cpu, Ops};
-use weft_worker::train::{Backend as _, GradSink, MemoryPlan, PackedBatch, Pass};
+use weft_worker::train::{Backend as _, MemoryPlan, PackedBatch, Pass};
 
-use crate::support::{format, in_format, opened, random};
+use crate::peft_case::Collect;
+use crate::support::{format, in_format, opened, random, reader};
 
 /// What 16-bit activations may cost a gradient over three layers, in relation to its norm.
 fn gradient_tolerance() -> f64 {
@@ -176,13 +175,8 @@ impl Case {
 
     fn on_gpu(&self, rows: &[Row], plan: MemoryPlan) -> Option<(f64, Vec<f32>)> {
         let cuda = self.cuda()?;
-        let stream = cuda.kernels().gpu().stream().clone();
         let adapter = self.adapter.map_ref(|values| cuda.upload_params(values));
-        let read = |floats: &<Cuda as Ops>::Floats| {
-            let read = stream.clone_dtoh(floats.get()).unwrap();
-            stream.synchronize().unwrap();
-            read
-        };
+        let read = reader(&cuda);
         Some(self.on(cuda, &adapter, read, rows, plan))
     }
 
@@ -216,20 +210,6 @@ fn relative_error(ours: &[f32], theirs: &[f32]) -> f64 {
         .zip(theirs)
         .map(|(a, b)| f64::from(*a) - f64::from(*b));
     square(&mut apart.into_iter()) / square(&mut theirs.iter().map(|v| f64::from(*v)))
-}
-
-/// Collects a gradient, and demands that every element comes once.
-struct Collect<R> {
-    values: Vec<f32>,
-    read: R,
-}
-
-impl<B, R: Fn(&B) -> Vec<f32>> GradSink<B> for Collect<R> {
-    fn accept(&mut self, range: Range<usize>, grad: &B) {
-        let values = &mut self.values[range.clone()];
-        assert!(values.iter().all(|value| value.is_nan()), "{range:?} twice");
-        values.copy_from_slice(&(self.read)(grad)[..range.len()]);
-    }
 }
 
 #[test]
@@ -275,18 +255,13 @@ pub(crate) fn every_memory_plan_and_every_repetition_gives_the_same_bits() {
 pub(crate) fn a_pass_that_ran_before_gives_what_a_fresh_one_gives() {
     let case = Case::new(llama(), 16, None);
     let Some(cuda) = case.cuda() else { return };
-    let stream = cuda.kernels().gpu().stream().clone();
     let adapter = case.adapter.map_ref(|values| cuda.upload_params(values));
-    let read = |floats: &<Cuda as Ops>::Floats| {
-        let read = stream.clone_dtoh(floats.get()).unwrap();
-        stream.synchronize().unwrap();
-        read
-    };
+    let read = reader(&cuda);
     let model = Model::new(cuda, case.spec.clone(), case.weights.clone()).unwrap();
     let mut pass = Pass::new(MemoryPlan::recompute());
     for lengths in [&[140, 33][..], &[20], &[33, 70]] {
         let rows = rows(&case.spec, lengths);
-        let again = case.run(&model, &adapter, read, &rows, &mut pass);
+        let again = case.run(&model, &adapter, &read, &rows, &mut pass);
         let fresh = case.on_gpu(&rows, MemoryPlan::recompute());
         assert!(fresh == Some(again), "{lengths:?}");
     }
@@ -303,12 +278,7 @@ pub(crate) fn weights_that_stay_in_16_bits_change_no_bit() {
             held <= bytes && (bytes == 0 || held > 0),
             "{held} of {bytes}"
         );
-        let stream = cuda.kernels().gpu().stream().clone();
-        let read = |floats: &<Cuda as Ops>::Floats| {
-            let read = stream.clone_dtoh(floats.get()).unwrap();
-            stream.synchronize().unwrap();
-            read
-        };
+        let read = reader(&cuda);
         let model = Model::new(cuda, case.spec.clone(), case.weights.clone()).unwrap();
         let mut pass = Pass::new(MemoryPlan::keep_all(&case.spec));
         for lengths in [&[140, 33][..], &[20], &[33, 70]] {
@@ -319,7 +289,7 @@ pub(crate) fn weights_that_stay_in_16_bits_change_no_bit() {
                 .for_each(|v| *v *= -1.25);
             let adapter = (case.adapter).map_ref(|values| model.ops().upload_params(values));
             let rows = rows(&case.spec, lengths);
-            let with = case.run(&model, &adapter, read, &rows, &mut pass);
+            let with = case.run(&model, &adapter, &read, &rows, &mut pass);
             let without = case.on_gpu(&rows, MemoryPlan::keep_all(&case.spec));
             assert!(without == Some(with), "{bytes} bytes, {lengths:?}");
         }

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use weft_worker::cuda::kernels::HEAD_DIMS;
 use weft_worker::cuda::library::Environment;
 use weft_worker::cuda::{Compiler, Gpu, HalfFormat, Inventory, KernelCache, Nvrtc};
+use weft_worker::ops::Ops;
 use weft_worker::ops::cuda::{Cuda, CudaKernels, CudaOptions, Gemm, Halves};
 
 thread_local!(static FORMAT: Cell<HalfFormat> = const { Cell::new(HalfFormat::Bf16) });
@@ -216,5 +217,15 @@ pub(crate) fn golden(name: &str) -> PathBuf {
         built_in
     } else {
         fixtures
+    }
+}
+
+/// Brings numbers on the device to the host, also once the backend belongs to a model.
+pub(crate) fn reader(cuda: &Cuda) -> impl Fn(&<Cuda as Ops>::Floats) -> Vec<f32> + use<> {
+    let stream = cuda.kernels().gpu().stream().clone();
+    move |floats| {
+        let read = stream.clone_dtoh(floats.get()).unwrap();
+        stream.synchronize().unwrap();
+        read
     }
 }

@@ -195,9 +195,11 @@ impl From<Document> for Row {
 }
 
 /// Collects a gradient, and demands that every element comes once.
-struct Collect<R> {
-    values: Vec<f32>,
-    read: R,
+pub(crate) struct Collect<R> {
+    /// The whole gradient; NaN where nothing came yet.
+    pub(crate) values: Vec<f32>,
+    /// Brings a part to the host.
+    pub(crate) read: R,
 }
 
 impl<B, R: Fn(&B) -> Vec<f32>> GradSink<B> for Collect<R> {

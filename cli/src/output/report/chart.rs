@@ -64,6 +64,57 @@ impl Chart {
     }
 }
 
+/// Where steps and values lie in the picture.
+struct Plane {
+    first_step: f64,
+    steps: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Plane {
+    fn x(&self, step: f64) -> f64 {
+        LEFT + (step - self.first_step) / self.steps * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        TOP + (self.high - value) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+    }
+
+    /// Lines across, each with its value.
+    fn draw_grid(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for tick in 0..=TICKS {
+            let value = self.low + (self.high - self.low) * f64::from(tick) / f64::from(TICKS);
+            let (at, right) = (self.y(value), WIDTH - RIGHT);
+            writeln!(
+                f,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 6.0,
+                at + 4.0,
+                number(value)
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A line through the points, or a dot where there is one.
+    fn draw_line(&self, f: &mut fmt::Formatter<'_>, points: &[(f64, f64)]) -> fmt::Result {
+        if let [(step, value)] = points {
+            let (at, value) = (self.x(*step), self.y(*value));
+            writeln!(
+                f,
+                "<circle class=\"dot\" cx=\"{at:.1}\" cy=\"{value:.1}\" r=\"3\"/>"
+            )?;
+        }
+        let line: Vec<String> = points
+            .iter()
+            .map(|&(step, value)| format!("{:.1},{:.1}", self.x(step), self.y(value)))
+            .collect();
+        write!(f, "<polyline points=\"{}\"/>", line.join(" "))
+    }
+}
+
 impl fmt::Display for Chart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let points = self.drawn();
@@ -76,26 +127,18 @@ impl fmt::Display for Chart {
             return writeln!(f, "<p>no step was recorded</p></figure>");
         };
         let (low, high) = self.range(&points);
-        let span = (last.0 - first.0).max(f64::MIN_POSITIVE);
-        let x = |step: f64| LEFT + (step - first.0) / span * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM);
+        let plane = Plane {
+            first_step: first.0,
+            steps: (last.0 - first.0).max(f64::MIN_POSITIVE),
+            low,
+            high,
+        };
         writeln!(
             f,
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
             self.title
         )?;
-        for tick in 0..=TICKS {
-            let value = low + (high - low) * f64::from(tick) / f64::from(TICKS);
-            let (at, right) = (y(value), WIDTH - RIGHT);
-            writeln!(
-                f,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 6.0,
-                at + 4.0,
-                number(value)
-            )?;
-        }
+        plane.draw_grid(f)?;
         let base = HEIGHT - 6.0;
         writeln!(
             f,
@@ -104,22 +147,8 @@ impl fmt::Display for Chart {
             WIDTH - RIGHT,
             self.points.last().map_or(0.0, |point| point.0)
         )?;
-        if points.len() == 1 {
-            let (at, value) = (x(first.0), y(first.1));
-            writeln!(
-                f,
-                "<circle class=\"dot\" cx=\"{at:.1}\" cy=\"{value:.1}\" r=\"3\"/>"
-            )?;
-        }
-        let line: Vec<String> = points
-            .iter()
-            .map(|&(step, value)| format!("{:.1},{:.1}", x(step), y(value)))
-            .collect();
-        writeln!(
-            f,
-            "<polyline points=\"{}\"/></svg></figure>",
-            line.join(" ")
-        )
+        plane.draw_line(f, &points)?;
+        writeln!(f, "</svg></figure>")
     }
 }
 
