@@ -63,7 +63,11 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} GiB", self.0 as f64 / f64::from(1 << 30))
+        // What is nothing in GiB was meant otherwise: a number without a unit is bytes.
+        match self.0 {
+            bytes if bytes < 1 << 20 => write!(f, "{bytes} bytes"),
+            bytes => write!(f, "{:.3} GiB", bytes as f64 / f64::from(1 << 30)),
+        }
     }
 }
 
@@ -101,5 +105,11 @@ mod tests {
             let refused = text.parse::<ByteSize>().unwrap_err();
             assert!(refused.to_string().contains("6.2GiB"), "{refused}");
         }
+    }
+
+    #[test]
+    fn amounts_are_shown_in_gib_and_small_ones_in_bytes() {
+        assert_eq!(ByteSize(24).to_string(), "24 bytes");
+        assert_eq!(ByteSize(3 << 29).to_string(), "1.500 GiB");
     }
 }
