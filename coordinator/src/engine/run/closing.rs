@@ -48,12 +48,13 @@ impl Run {
         }
     }
 
-    /// Asks a member for a checkpoint of the present state, unless one is being written. Every member could write it.
+    /// Asks a member for a checkpoint of the present state, unless one is being written or it is there: whoever reads it
+    /// must not find it being written again. Every member could write it.
     pub(super) fn take_checkpoint(&mut self, terms: &JobTerms, cx: &mut Context<'_>) {
         let Some(writer) = self.writer() else {
             return;
         };
-        if self.checkpoints.in_flight.is_some() {
+        if self.checkpoints.in_flight.is_some() || self.checkpoints.has(self.committed) {
             return;
         }
         let checkpoint = terms.checkpoint_at(self.committed);
@@ -73,8 +74,11 @@ impl Run {
             return Flow::Continue(());
         }
         let since = *self.closing_since.get_or_insert(cx.now);
-        if self.checkpoints.has(self.committed) && self.applying.is_none() {
-            return Flow::Break(self.outcome());
+        if self.checkpoints.has(self.committed) {
+            return match self.applying {
+                None => Flow::Break(self.outcome()),
+                Some(_) => Flow::Continue(()),
+            };
         }
         if self.live_count() == 0 {
             return match self.drain {

@@ -60,6 +60,27 @@ fn a_final_checkpoint_that_keeps_failing_fails_the_job() {
 }
 
 #[test]
+fn a_final_checkpoint_that_is_there_before_all_have_applied_is_not_written_again() {
+    let (mut fixture, actions) = Fixture::running(2, 1, 2);
+    compute_all(&mut fixture, 0, &actions);
+    reduce(&mut fixture, &[1, 2], 1, 0);
+    fixture.durable(0);
+    fixture.report(1, applied(0, b"state"));
+
+    let after_saving = fixture.report(1, written(1));
+
+    assert_eq!(commands(&after_saving), []);
+    assert_eq!(fixture.outcome(), None);
+    fixture.report(2, applied(0, b"state"));
+    let checkpoint = terms(2).checkpoint_at(Step(1));
+    let succeeded = JobOutcome::Succeeded {
+        steps: 1,
+        checkpoint,
+    };
+    assert_eq!(fixture.outcome(), Some(&succeeded));
+}
+
+#[test]
 fn a_record_that_is_not_durable_ends_the_job_uncommitted() {
     let (mut fixture, actions) = Fixture::running(1, 3, 1);
     let (_, slot) = granted(&actions)[0].clone();
