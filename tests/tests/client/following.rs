@@ -101,14 +101,14 @@ fn watching_survives_a_coordinator_that_is_killed_and_misses_and_repeats_nothing
         ));
     });
     stub.come();
-    watch.wait_for("answers again");
+    // Steps and what happens are told on two streams, which have no order among them.
     watch.wait_for("step 2/4");
     stub.change(|world| {
         (0..2).for_each(|_| commit(world));
         end(world, JobPhase::Succeeded, SUCCEEDED);
     });
     let finished = watch.finish();
-    finished.ended_with(0, &["nobody is there"]);
+    finished.ended_with(0, &["answers again", "nobody is there"]);
     let steps: Vec<&str> = finished
         .printed
         .lines()
