@@ -76,12 +76,9 @@ fn a_full_disk_is_named_and_leaves_the_checkpoint_before_and_nothing_half_writte
     let error = save(&root, 100, 2_000_000).unwrap_err();
 
     assert_eq!(error.fault, StorageFault::DiskFull);
-    assert!(
-        error
-            .to_string()
-            .contains("0000000100/adapter_model.safetensors"),
-        "{error}"
-    );
+    for part in ["0000000100", "adapter_model.safetensors"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
     let newest = checkpoint::newest_complete(&root).unwrap();
     assert_eq!(newest.checkpoint.unwrap().manifest.meta.step, Step(50));
     assert!(newest.skipped.is_empty(), "{:?}", newest.skipped);

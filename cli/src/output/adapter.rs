@@ -18,8 +18,9 @@ pub(crate) fn publish(checkpoint: &Path, tokenizer: &ChatTokenizer, target: &Pat
         .tempdir_in(folder)
         .with_context(|| format!("cannot make a folder in {}", folder.display()))?;
     for name in FILES {
-        copy_durably(&checkpoint.join(name), &fresh.path().join(name))
-            .with_context(|| format!("cannot copy {name} to {}", target.display()))?;
+        let from = checkpoint.join(name);
+        copy_durably(&from, &fresh.path().join(name))
+            .with_context(|| format!("cannot copy {} to {}", from.display(), target.display()))?;
     }
     tokenizer
         .save_pretrained(fresh.path())

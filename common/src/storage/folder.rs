@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::StorageError;
-use super::atomic::{create_folder, sync_folder, write_atomic, write_atomic_with};
+use super::atomic::{create_folder, folder_of, sync_folder, write_atomic, write_atomic_with};
 use crate::id::Digest;
 
 /// A file as a manifest lists it.
@@ -146,6 +146,36 @@ impl Drop for FolderWriter {
     }
 }
 
+/// Moves a finished folder to its place. What lies there goes, unless it is `whole`: then the finished folder goes, because
+/// somebody else was quicker.
+pub(crate) fn move_folder(
+    finished: &Path,
+    place: &Path,
+    manifest: &str,
+    whole: impl FnOnce() -> bool,
+) -> Result<(), StorageError> {
+    match fs::rename(finished, place) {
+        Ok(()) => return sync_folder(folder_of(place)),
+        Err(error) if !is_occupied(&error) => {
+            return Err(StorageError::new("create", place, error));
+        }
+        Err(_) => {}
+    }
+    if whole() {
+        return remove_folder(finished, manifest);
+    }
+    remove_folder(place, manifest)?;
+    fs::rename(finished, place).map_err(StorageError::wrap("create", place))?;
+    sync_folder(folder_of(place))
+}
+
+fn is_occupied(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+    )
+}
+
 /// Removes a folder with its content, its manifest first, so that half-removed is the same as absent.
 pub(crate) fn remove_folder(folder: &Path, manifest: &str) -> Result<(), StorageError> {
     match fs::remove_file(folder.join(manifest)) {
@@ -244,6 +274,33 @@ mod tests {
         );
         drop(writer);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_finished_folder_takes_the_place_of_a_ruin_and_gives_way_to_one_that_is_whole() {
+        let parent = tempfile::tempdir().unwrap();
+        let (finished, place) = (parent.path().join("beside"), parent.path().join("50"));
+        let put = |text: &str, whole: bool| {
+            let writer = FolderWriter::create(&finished, MANIFEST).unwrap();
+            writer.finish(text.as_bytes()).unwrap();
+            move_folder(&finished, &place, MANIFEST, || whole).unwrap();
+            assert!(!finished.exists());
+            fs::read_to_string(place.join(MANIFEST)).unwrap()
+        };
+        assert_eq!(put("first", false), "first");
+        assert_eq!(put("second", false), "second");
+        assert_eq!(put("third", true), "second");
+    }
+
+    #[test]
+    fn a_folder_that_somebody_took_away_leaves_the_one_in_its_place_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("50");
+        let writer = FolderWriter::create(&place, MANIFEST).unwrap();
+        writer.finish(b"there").unwrap();
+        let gone = move_folder(&parent.path().join("gone"), &place, MANIFEST, || false);
+        assert!(gone.is_err());
+        assert_eq!(fs::read(place.join(MANIFEST)).unwrap(), b"there");
     }
 
     #[test]

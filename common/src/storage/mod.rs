@@ -10,5 +10,5 @@ mod folder;
 
 pub use atomic::{create_folder, sync_folder, write_atomic, write_atomic_with};
 pub use error::{StorageError, StorageFault};
-pub(crate) use folder::remove_folder;
 pub use folder::{FileEntry, FolderWriter};
+pub(crate) use folder::{move_folder, remove_folder};

@@ -49,7 +49,7 @@ pub fn prepare(
     storage::create_folder(cache_dir)?;
     let beside = cache_dir.join(format!("preparing-{}", uuid::Uuid::now_v7().simple()));
     let report = write(recipe, tokenizer, &beside, progress)?;
-    put_in_place(&beside, &dir)?;
+    storage::move_folder(&beside, &dir, MANIFEST, || whole(&dir).is_some())?;
     tracing::info!(rows = report.rows, tokens = report.tokens, dir = %dir.display(), "dataset prepared");
     Prepared::open(&dir)
 }
@@ -108,20 +108,6 @@ fn write(
     let manifest = Manifest::new(writer.files(), report.clone());
     writer.finish(&manifest.to_json())?;
     Ok(report)
-}
-
-/// Moves a finished folder to its place, unless another process was quicker.
-fn put_in_place(beside: &Path, dir: &Path) -> Result<(), DataError> {
-    let moved = std::fs::rename(beside, dir);
-    if moved.is_err() && whole(dir).is_some() {
-        return Ok(storage::remove_folder(beside, MANIFEST)?);
-    }
-    if moved.is_err() {
-        storage::remove_folder(dir, MANIFEST)?;
-        std::fs::rename(beside, dir).map_err(DataError::read(dir))?;
-    }
-    let parent = dir.parent().unwrap_or(Path::new("."));
-    Ok(storage::sync_folder(parent)?)
 }
 
 #[cfg(test)]
