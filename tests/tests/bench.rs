@@ -1,4 +1,4 @@
-//! `weft bench step` measures, and says what it cannot measure.
+//! `weft bench` measures, and says what it cannot measure.
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a failed test")]
 
@@ -83,4 +83,97 @@ fn a_gpu_that_is_not_there_is_refused_with_the_way_to_find_out() {
     let on = |device| bench(&["--model", "tiny", "--random-weights", "--device", device]);
     on("cuda:99").ended_with(13, &["--device cuda:99", "weft doctor"]);
     on("gpu").ended_with(2, &["cuda:1", "weft doctor"]);
+}
+
+fn weft(command: &str) -> Finished {
+    let cache = tempfile::tempdir().unwrap();
+    Weft::new(cache.path(), command.split_whitespace()).finish()
+}
+
+fn objects(finished: &Finished) -> Vec<Value> {
+    let lines = finished.succeeded().printed.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn three_processes_measure_their_all_reduce_and_what_was_measured_can_be_scaled() {
+    let measured = weft("bench reduce --workers 3 --parameters 300000 --repeats 3 --json");
+    let report: Value = serde_json::from_str(&measured.succeeded().printed).unwrap();
+    assert_eq!(report["world"], 3);
+    assert_eq!(report["large"]["elements"], 300_000);
+    for part in ["form_seconds", "form_again_seconds", "abort_seconds"] {
+        assert!(report[part].as_f64().unwrap() < 10.0, "{report}");
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("link.json");
+    let link = serde_json::json!({ "latency_seconds": 1e-5, "bytes_per_second": 1e9 });
+    let mut known = report;
+    known["link"] = link;
+    fs::write(&file, known.to_string()).unwrap();
+    let scale = format!(
+        "bench scale --measured {} --workers 1,4 --parameters 1000000 --slots 8 --slot-seconds 0.5 --json",
+        file.display()
+    );
+    let costs = objects(&weft(&scale));
+    let seconds = |at: usize, part: &str| costs[at][part].as_f64().unwrap();
+    assert!((seconds(1, "compute_seconds") - 1.0).abs() < 1e-9);
+    // Six hops of a quarter of 8 MB each, at 1 GB/s.
+    assert!((seconds(1, "reduce_seconds") - 6.0 * (2e6 / 1e9 + 1e-5)).abs() < 1e-9);
+    assert!((seconds(0, "efficiency") - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn members_on_machines_of_their_own_find_each_other_by_address() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (one, other) = (free(), free());
+    let members = format!(
+        "{},{}",
+        one.local_addr().unwrap(),
+        other.local_addr().unwrap()
+    );
+    drop((one, other));
+    let cache = tempfile::tempdir().unwrap();
+    let start = |rank: &str| {
+        let common = "bench reduce --parameters 1000 --repeats 1";
+        let arguments = ["--members", &members, "--rank", rank];
+        Weft::new(cache.path(), common.split(' ')).args(arguments)
+    };
+    let second = start("1").start();
+    let first = start("0").finish();
+    second.finish().ended_with(0, &["the first member reports"]);
+    let printed = &first.succeeded().printed;
+    assert!(printed.contains("members    2"), "{printed}");
+    start("7")
+        .finish()
+        .ended_with(13, &["--rank 7", "2 --members"]);
+}
+
+#[test]
+fn a_measurement_that_is_none_is_refused_with_what_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes.txt");
+    fs::write(&file, "fast").unwrap();
+    let scale = |path: &str| weft(&format!("bench scale --measured {path}"));
+    for path in [file.to_str().unwrap(), "/nowhere/link.json"] {
+        scale(path).ended_with(13, &[path, "weft bench reduce --json"]);
+    }
+    weft("bench scale --slots 4 --slots-per-worker 2").ended_with(2, &["--slots"]);
+    weft("bench reduce --workers 1").ended_with(2, &["2..=1024"]);
+}
+
+/// Each block of the document that begins with a command holds what that command prints.
+#[test]
+fn the_curves_in_the_document_are_those_that_the_command_computes() {
+    let text = fs::read_to_string(repository().join("docs/scaling.md")).unwrap();
+    let blocks = text.split("```text\n$ weft ").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 4, "{}", blocks.len());
+    for block in blocks {
+        let (command, expected) = block.split_once('\n').unwrap();
+        let finished = weft(command);
+        assert_eq!(finished.succeeded().printed.trim_end(), expected.trim_end());
+    }
 }

@@ -1,6 +1,8 @@
 //! `weft bench`: what this machine reaches, against what it could.
 
+mod reduce;
 mod report;
+mod scale;
 mod step;
 
 use crate::exit::Failure;
@@ -10,11 +12,17 @@ use crate::exit::Failure;
 pub(crate) enum Command {
     /// Measures training steps: tokens per second, memory, and the share of what the device could do
     Step(step::Args),
+    /// Measures the all-reduce on the real link: forming, summing, calling off
+    Reduce(reduce::Args),
+    /// Computes what steps would cost on many GPUs
+    Scale(scale::Args),
 }
 
 /// Measures.
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Step(args) => step::run(args),
+        Command::Reduce(args) => reduce::run(args),
+        Command::Scale(args) => scale::run(args),
     }
 }

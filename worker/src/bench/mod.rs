@@ -12,14 +12,17 @@ pub mod cost;
 mod cuda;
 mod floor;
 mod rates;
+mod reduce;
 mod report;
 mod resident;
 mod rows;
 mod run;
+pub mod scaling;
 mod settings;
 
 pub use floor::{FloorSeconds, Rates};
 pub use rates::Measured;
+pub use reduce::{Former, ReduceError, ReduceReport, ReduceSettings, SumTimes, measure_reduce};
 pub use report::{Memory, Spread, StepReport};
 pub use run::{BenchError, StepDone, measure_step};
 pub use settings::{BenchModel, StepSettings};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::StepSettings;
 use super::cost::{StepBytes, StepFlops};
@@ -97,7 +97,7 @@ impl From<MemoryReport> for Memory {
 }
 
 /// Several measurements of the same.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Half are below.
     pub median: f64,

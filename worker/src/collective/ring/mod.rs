@@ -39,7 +39,14 @@ impl RingListener {
     /// # Errors
     /// [`CollectiveError::Listen`].
     pub fn bind(ip: IpAddr) -> Result<Self, CollectiveError> {
-        let asked = SocketAddr::new(ip, 0);
+        Self::bind_at(SocketAddr::new(ip, 0))
+    }
+
+    /// Listens at `asked`.
+    ///
+    /// # Errors
+    /// [`CollectiveError::Listen`].
+    pub fn bind_at(asked: SocketAddr) -> Result<Self, CollectiveError> {
         let refused = |source| CollectiveError::Listen {
             address: asked,
             source,

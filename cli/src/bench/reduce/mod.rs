@@ -1,0 +1,91 @@
+//! `weft bench reduce`: the all-reduce on the real link.
+
+mod members;
+mod report;
+mod single;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use weft_worker::bench::{ReduceError, ReduceReport, ReduceSettings, measure_reduce};
+use weft_worker::collective::CollectiveError;
+
+use self::members::Members;
+use self::report::Text;
+use super::scale::WorkArgs;
+use crate::exit::{Exit, Failure};
+use crate::output::print;
+
+/// How long members on other machines may take to be started.
+const START_WITHIN: Duration = Duration::from_secs(120);
+
+/// Arguments of `weft bench reduce`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Members, each a process of this machine
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=1024))]
+    workers: u32,
+    /// Instead: all members' addresses by rank, where each machine runs this command with a rank of its own
+    #[arg(
+        long,
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        requires = "rank",
+        conflicts_with = "workers"
+    )]
+    members: Vec<SocketAddr>,
+    /// With --members: which of them this is, from 0; the first reports
+    #[arg(long, value_name = "RANK", requires = "members")]
+    rank: Option<u32>,
+    /// How often each sum is repeated; the median counts
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    repeats: u32,
+    #[command(flatten)]
+    work: WorkArgs,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Started by another: it says the members' addresses
+    #[arg(long, hide = true)]
+    child: bool,
+}
+
+/// Measures, and prints where this is the first member.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if args.child {
+        return single::child(args);
+    }
+    let report = match (args.rank, args.members.as_slice()) {
+        (Some(rank), members) => {
+            let measured = measure(Members::at(members, rank, START_WITHIN)?, args)?;
+            if rank > 0 {
+                print::error("measured; the first member reports");
+                return Ok(());
+            }
+            measured
+        }
+        (None, _) => single::measure(args)?,
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|error| Failure::new(Exit::Internal, error))?;
+        print::line(text).map(drop)
+    } else {
+        print::line(Text(&report, &args.work)).map(drop)
+    }
+}
+
+fn measure(mut members: Members, args: &Args) -> Result<ReduceReport, Failure> {
+    let settings = ReduceSettings {
+        elements: args.work.parameters(),
+        repeats: args.repeats,
+    };
+    measure_reduce(&mut members, &settings).map_err(|error| Failure::new(exit_of(&error), error))
+}
+
+fn exit_of(error: &ReduceError) -> Exit {
+    match error {
+        ReduceError::Collective(CollectiveError::Listen { .. }) => Exit::Environment,
+        ReduceError::Collective(_) | ReduceError::Wrong { .. } => Exit::Job,
+    }
+}
