@@ -195,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_nccl_hangs_ends_with_the_code_of_a_worker_that_hangs() {
+        assert_eq!(
+            Exit::Hung as i32,
+            weft_worker::collective::nccl::HUNG_EXIT_CODE
+        );
+    }
+
+    #[test]
     fn no_problem_is_no_failure() {
         assert!(Problems::default().finish().is_ok());
     }

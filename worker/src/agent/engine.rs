@@ -7,7 +7,7 @@ use weft_common::plan::SlotPlan;
 use weft_common::wire::Membership;
 pub use weft_common::wire::{EngineInfo, ErrorKind, MemoryReport, SlotOutcome, SumHealth};
 
-use crate::collective::{Cancel, Collective, CollectiveError};
+use crate::collective::{Cancel, Collective, CollectiveError, GpuLink};
 
 /// One job's model, optimizer and accumulator on one device, driven by the agent's training thread.
 ///
@@ -25,6 +25,11 @@ pub trait Engine: Send {
 
     /// Memory of the engine's GPU that is in use by everybody, by its driver's count; nothing on a CPU.
     fn device_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// The engine's GPU, whose sums could go over NCCL; nothing on a CPU. Always the same.
+    fn gpu_link(&self) -> Option<GpuLink> {
         None
     }
 

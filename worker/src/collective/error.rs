@@ -85,8 +85,39 @@ pub enum CollectiveError {
         /// The neighbour's length.
         their_len: u64,
     },
+    /// NCCL failed.
+    #[error("{doing} fails: {said} ({library}); NCCL_DEBUG=WARN lets it say more")]
+    Nccl {
+        /// What it was doing.
+        doing: &'static str,
+        /// What it says.
+        said: String,
+        /// Which library.
+        library: String,
+    },
+    /// NCCL did not get on.
+    #[error(
+        "{doing} is not done after {waited:?} ({library}); NCCL_DEBUG=WARN lets it say why. Members must reach each other \
+         on all TCP ports, over the network that NCCL_SOCKET_IFNAME names"
+    )]
+    NcclStalled {
+        /// What it was doing.
+        doing: &'static str,
+        /// The deadline that passed.
+        waited: Duration,
+        /// Which library.
+        library: String,
+    },
+    /// The GPU refused what a sum over NCCL needs.
+    #[error("{doing} for a sum over NCCL fails: {said}")]
+    Gpu {
+        /// What was asked of it.
+        doing: &'static str,
+        /// What its driver says.
+        said: String,
+    },
     /// An earlier call failed.
-    #[error("the ring ended with an earlier error; form a new epoch")]
+    #[error("the collective ended with an earlier error; form a new epoch")]
     Broken,
 }
 
@@ -103,6 +134,9 @@ impl CollectiveError {
             | Self::Driver(_)
             | Self::Refused { .. }
             | Self::OutOfStep { .. }
+            | Self::Nccl { .. }
+            | Self::NcclStalled { .. }
+            | Self::Gpu { .. }
             | Self::Broken => None,
         }
     }

@@ -15,7 +15,7 @@ mod half_format;
 mod inventory;
 pub mod kernels;
 pub mod library;
-mod nccl;
+pub mod nccl;
 mod nvrtc;
 mod usage;
 

@@ -8,7 +8,7 @@ use weft_common::sum_digest::SumDigest;
 use super::accumulator::ReducedSum;
 use crate::agent::EngineError;
 use crate::checkpoint::{Progress, TrainState};
-use crate::collective::{Cancel, Collective};
+use crate::collective::{Cancel, Collective, GpuLink};
 use crate::lora::Adapter;
 use crate::model::Spec;
 use crate::ops::{DeviceError, Ops};
@@ -44,6 +44,11 @@ pub trait Backend: Ops {
 
     /// Bytes of the device's memory in use by everybody, where it has its own.
     fn used_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Its GPU, whose sums could go over NCCL.
+    fn gpu_link(&self) -> Option<GpuLink> {
         None
     }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+mod across_gpus;
 mod adamw;
 mod against_peft;
 mod attention;

@@ -223,7 +223,8 @@ impl Loaded {
         let peers = self.peers.as_mut();
         let peers = peers.filter(|peers| *peers.membership() == round.membership);
         let peers = peers.ok_or_else(|| internal(format!("no peers in {round}")))?;
-        let (error, suspect) = match peers.connect(listener, cancel) {
+        let gpu = self.engine.gpu_link();
+        let (error, suspect) = match peers.connect(listener, gpu.as_ref(), cancel) {
             Ok(collective) => {
                 let mut watched = Watched::new(collective);
                 match self.engine.reduce(&mut watched, cancel) {

@@ -7,8 +7,9 @@ use weft_common::wire::{FormEpoch, Membership};
 
 use super::failure::internal;
 use crate::agent::EngineError;
+use crate::collective::nccl::{self, Deadlines};
 use crate::collective::{
-    Cancel, Collective, CollectiveError, Local, Ring, RingKey, RingListener, RingPlan,
+    Cancel, Collective, CollectiveError, GpuLink, Local, Ring, RingKey, RingListener, RingPlan,
 };
 
 /// How long members may take to find each other: all are told to sum at the same time.
@@ -51,16 +52,20 @@ impl Peers {
         member.map(|member| member.worker)
     }
 
-    /// The connected members.
+    /// The connected members; `gpu` is what this one has of GPUs.
     pub(super) fn connect(
         &mut self,
         listener: &RingListener,
+        gpu: Option<&GpuLink>,
         cancel: &Cancel,
     ) -> Result<&mut dyn Collective, CollectiveError> {
         let collective = match self.collective.take() {
             Some(collective) => collective,
             None if self.epoch.members.len() == 1 => Box::new(Local),
-            None => Box::new(Ring::form(listener, &self.plan(), cancel)?),
+            None => {
+                let ring = Ring::form(listener, &self.plan(), cancel)?;
+                nccl::form(ring, gpu, Deadlines::default(), cancel)?
+            }
         };
         Ok(&mut **self.collective.insert(collective))
     }

@@ -2,7 +2,8 @@
 
 use weft_common::id::Rank;
 
-use crate::collective::{Cancel, Collective, CollectiveError};
+use crate::collective::{Cancel, Collective, CollectiveError, GpuSums};
+use crate::cuda::nccl::DeviceSum;
 
 /// A collective whose error is looked at on its way through the engine.
 pub(super) struct Watched<'a> {
@@ -18,6 +19,10 @@ impl<'a> Watched<'a> {
             suspect: None,
         }
     }
+
+    fn noted<T>(&mut self, result: Result<T, CollectiveError>) -> Result<T, CollectiveError> {
+        result.inspect_err(|error| self.suspect = error.suspect())
+    }
 }
 
 impl Collective for Watched<'_> {
@@ -31,9 +36,25 @@ impl Collective for Watched<'_> {
 
     fn all_reduce_sum(&mut self, buf: &mut [i64], cancel: &Cancel) -> Result<(), CollectiveError> {
         let summed = self.collective.all_reduce_sum(buf, cancel);
-        if let Err(error) = &summed {
-            self.suspect = error.suspect();
-        }
-        summed
+        self.noted(summed)
+    }
+
+    fn on_gpus(&mut self) -> Option<&mut dyn GpuSums> {
+        let has = self.collective.on_gpus().is_some();
+        has.then_some(self as &mut dyn GpuSums)
+    }
+}
+
+impl GpuSums for Watched<'_> {
+    fn enqueue(&mut self, sum: &DeviceSum, cancel: &Cancel) -> Result<(), CollectiveError> {
+        let gpus = self.collective.on_gpus().ok_or(CollectiveError::Broken)?;
+        let enqueued = gpus.enqueue(sum, cancel);
+        self.noted(enqueued)
+    }
+
+    fn wait(&mut self, cancel: &Cancel) -> Result<(), CollectiveError> {
+        let gpus = self.collective.on_gpus().ok_or(CollectiveError::Broken)?;
+        let waited = gpus.wait(cancel);
+        self.noted(waited)
     }
 }

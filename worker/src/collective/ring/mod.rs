@@ -15,15 +15,18 @@
 mod form;
 mod handshake;
 mod link;
+mod neighbours;
 mod reduce;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use weft_common::failpoint;
 use weft_common::id::{Epoch, JobId, Rank, Term};
 
 use self::link::Links;
+pub use self::neighbours::Neighbours;
 use super::{Cancel, Collective, CollectiveError};
 
 /// Where this worker is dialled by ring neighbours. It outlives epochs: each forms its ring on the same one.
@@ -138,6 +141,66 @@ impl Ring {
             state,
         })
     }
+
+    /// Sums a few numbers that members agree on, as [`Collective::all_reduce_sum`] does; a connection may stand still for
+    /// `within`.
+    ///
+    /// # Errors
+    /// Those of [`Collective::all_reduce_sum`].
+    pub(super) fn agree(
+        &mut self,
+        words: &mut [i64],
+        within: Duration,
+        cancel: &Cancel,
+    ) -> Result<(), CollectiveError> {
+        self.sum(words, (within, || ()), cancel)
+    }
+
+    /// The neighbours, to look after while something else is waited for. None in a world of one.
+    ///
+    /// # Errors
+    /// The system's; [`CollectiveError::Broken`].
+    pub(super) fn neighbours(&self) -> Result<Neighbours, CollectiveError> {
+        match &self.state {
+            State::Alone => Ok(Neighbours::default()),
+            State::Linked(linked) => Neighbours::of(&linked.links),
+            State::Broken => Err(CollectiveError::Broken),
+        }
+    }
+
+    /// Ends it: the neighbours notice, unless something else holds the connections.
+    pub(super) fn hang_up(&mut self) {
+        self.state = State::Broken;
+    }
+
+    fn sum(
+        &mut self,
+        buf: &mut [i64],
+        (hop_within, midway): (Duration, fn()),
+        cancel: &Cancel,
+    ) -> Result<(), CollectiveError> {
+        if cancel.is_cancelled() {
+            self.state = State::Broken;
+            return Err(CollectiveError::Cancelled);
+        }
+        let call = reduce::Call {
+            number: self.calls,
+            world: self.world as usize,
+            rank: self.rank.0 as usize,
+            hop_within,
+            midway,
+        };
+        let result = match &mut self.state {
+            State::Alone => Ok(()),
+            State::Broken => Err(CollectiveError::Broken),
+            State::Linked(linked) => linked.all_reduce(&call, buf, cancel),
+        };
+        self.calls += 1;
+        if result.is_err() {
+            self.state = State::Broken;
+        }
+        result
+    }
 }
 
 impl Linked {
@@ -168,26 +231,8 @@ impl Collective for Ring {
     }
 
     fn all_reduce_sum(&mut self, buf: &mut [i64], cancel: &Cancel) -> Result<(), CollectiveError> {
-        if cancel.is_cancelled() {
-            self.state = State::Broken;
-            return Err(CollectiveError::Cancelled);
-        }
-        let call = reduce::Call {
-            number: self.calls,
-            world: self.world as usize,
-            rank: self.rank.0 as usize,
-            hop_within: self.hop_within,
-        };
-        let result = match &mut self.state {
-            State::Alone => Ok(()),
-            State::Broken => Err(CollectiveError::Broken),
-            State::Linked(linked) => linked.all_reduce(&call, buf, cancel),
-        };
-        self.calls += 1;
-        if result.is_err() {
-            self.state = State::Broken;
-        }
-        result
+        let midway = || failpoint::hit("reducing");
+        self.sum(buf, (self.hop_within, midway), cancel)
     }
 }
 

@@ -56,6 +56,17 @@ impl DeviceSums {
         &self.sums
     }
 
+    /// The sums, to be replaced by those of all members.
+    pub(super) fn sums_mut(&mut self) -> &mut Array<i64> {
+        &mut self.sums
+    }
+
+    /// Where they lie.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.sums.memory()
+    }
+
     /// Bytes of device memory that the sums take.
     #[must_use]
     pub fn device_bytes(&self) -> usize {

@@ -15,7 +15,7 @@ use crate::agent::{
     Applied, Engine, EngineError, EngineInfo, ErrorKind, MemoryReport, Reduced, SlotOutcome,
     Snapshot, SnapshotMeta,
 };
-use crate::collective::{Cancel, Collective};
+use crate::collective::{Cancel, Collective, GpuLink};
 use crate::ops::DeviceError;
 use crate::train::fixed_point::{Flags, MAX_TERMS};
 use crate::train::{Backend, GradSink, LossScale, PackedBatch, PassError, SlotLoss, StepScalars};
@@ -42,6 +42,10 @@ impl<B: Backend> Engine for Trainer<B> {
 
     fn device_bytes(&self) -> Option<u64> {
         self.model.ops().used_bytes()
+    }
+
+    fn gpu_link(&self) -> Option<GpuLink> {
+        self.model.ops().gpu_link()
     }
 
     fn compute_slot(

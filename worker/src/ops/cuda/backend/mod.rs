@@ -6,10 +6,12 @@
 
 mod fault;
 mod linear;
+mod link;
 mod loss;
 mod open;
 mod ops;
 mod profile;
+mod reduce;
 mod resident;
 mod sizes;
 mod state;
@@ -24,6 +26,7 @@ use cudarc::driver::{CudaSlice, CudaStream};
 use super::attention::DeviceAttention;
 use super::gemm::Gemm;
 use super::{CudaKernels, Halves, Memory, Staging, VECTOR};
+use crate::collective::GpuLink;
 use crate::cuda::{Compiler, CublasLt, Gpu, GpuError, HalfFormat};
 use crate::ops::DeviceError;
 
@@ -76,6 +79,8 @@ pub struct Cuda {
     copies: Arc<CudaStream>,
     /// Where files are read into, while a model is loaded.
     staging: Mutex<Option<Staging>>,
+    /// What sums over several GPUs need.
+    link: GpuLink,
 }
 
 /// A buffer that grows to the largest use and is lent to one op at a time.
@@ -127,6 +132,7 @@ impl Cuda {
             delta: Mutex::new(delta),
             copies,
             staging: Mutex::default(),
+            link: link::link_of(&kernels)?,
             kernels,
         })
     }

@@ -47,7 +47,7 @@ impl Cuda {
             lean: false,
             memory_limit: recipe.resources.memory_limit_bytes(),
         };
-        let mut cuda = Self::open(&compiler, products, options)?;
+        let mut cuda = Self::open(&compiler, products, options)?.with_nccl(inventory.nccl);
         let shape = PassShape {
             tokens,
             rank: layout.max_rank(),

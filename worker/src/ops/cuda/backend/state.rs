@@ -3,16 +3,15 @@
 use std::ops::Range;
 
 use cudarc::driver::CudaSlice;
-use rayon::prelude::*;
 use weft_common::id::Digest;
-use weft_common::sum_digest::{Flags, SumDigest};
+use weft_common::sum_digest::SumDigest;
 
 use super::ops::Held;
 use super::profile::OpClass;
 use super::{Cuda, CudaSizes, Halves};
 use crate::agent::EngineError;
 use crate::checkpoint::{Progress, TrainState};
-use crate::collective::{Cancel, Collective};
+use crate::collective::{Cancel, Collective, GpuLink};
 use crate::cuda::{GpuError, HalfFormat};
 use crate::lora::Adapter;
 use crate::model::Spec;
@@ -21,9 +20,6 @@ use crate::ops::cuda::{Array, DeviceAdamW, DeviceSums};
 use crate::train::accumulator::ReducedSum;
 use crate::train::optimizer::AdamW;
 use crate::train::{Backend, StepScalars};
-
-/// Elements that go through host memory at a time when sums are reduced over workers: 16 MB.
-const BUCKET: usize = 2 << 20;
 
 /// A job's adapter and optimizer.
 #[derive(Debug)]
@@ -41,10 +37,10 @@ pub struct CudaState {
 /// The exact gradient sums of a step.
 #[derive(Debug)]
 pub struct CudaSums {
-    own: Held<DeviceSums>,
-    len: usize,
+    pub(super) own: Held<DeviceSums>,
+    pub(super) len: usize,
     /// The sum over all members, where there are others.
-    reduced: Option<DeviceSums>,
+    pub(super) reduced: Option<DeviceSums>,
     /// Whether the last reduction was over other members too.
     of_all: bool,
 }
@@ -86,56 +82,6 @@ impl Cuda {
             progress: state.progress,
         })
     }
-
-    /// Sums over all members, bucket by bucket through host memory.
-    fn reduce_through_host(
-        &self,
-        sums: &mut CudaSums,
-        collective: &mut dyn Collective,
-        cancel: &Cancel,
-    ) -> Result<ReducedSum, EngineError> {
-        let own = sums.own.get();
-        let part = self
-            .kernels
-            .digest_of_sums(own)
-            .map_err(DeviceError::from)?;
-        let counts = part.flags();
-        let mut counts = [counts.non_finite, counts.overflow].map(u64::cast_signed);
-        collective.all_reduce_sum(&mut counts, cancel)?;
-        let [non_finite, overflow] = counts.map(i64::cast_unsigned);
-        let flags = Flags {
-            non_finite,
-            overflow,
-        };
-        if sums.reduced.is_none() {
-            let made = self.kernels.new_sums(self.seldom(), sums.len);
-            sums.reduced = Some(made.map_err(DeviceError::from)?);
-        }
-        let reduced = sums.reduced.as_mut().expect("it was made above");
-        let mut digest = SumDigest::default().with_flags(flags);
-        for first in (0..sums.len).step_by(BUCKET) {
-            let range = first..sums.len.min(first + BUCKET);
-            let read = self.kernels.download_sums(own, range.clone());
-            let mut bounce = read.map_err(DeviceError::from)?;
-            collective.all_reduce_sum(&mut bounce, cancel)?;
-            digest = digest.plus(digest_of(&bounce, first));
-            let written = self.kernels.upload_sums(reduced, range, &bounce);
-            written.map_err(DeviceError::from)?;
-        }
-        Ok(ReducedSum {
-            digest,
-            part,
-            flags,
-        })
-    }
-}
-
-fn digest_of(sums: &[i64], first: usize) -> SumDigest {
-    const BLOCK: usize = 1 << 16;
-    sums.par_chunks(BLOCK)
-        .enumerate()
-        .map(|(block, sums)| SumDigest::of(sums, first + block * BLOCK))
-        .reduce(SumDigest::default, SumDigest::plus)
 }
 
 impl Backend for Cuda {
@@ -165,6 +111,10 @@ impl Backend for Cuda {
 
     fn used_bytes(&self) -> Option<u64> {
         self.used_memory()
+    }
+
+    fn gpu_link(&self) -> Option<GpuLink> {
+        Some(self.link.clone())
     }
 
     fn spend(&self, spec: &Spec, bytes: u64) -> u64 {
@@ -260,12 +210,14 @@ impl Backend for Cuda {
         self.check()?;
         sums.of_all = collective.world() > 1;
         if sums.of_all {
+            if let Some(gpus) = collective.on_gpus() {
+                return self.reduce_on_gpus(sums, gpus, cancel);
+            }
             return self.reduce_through_host(sums, collective, cancel);
         }
         // Nothing to add; the collective tells whether the reduction was called off.
         collective.all_reduce_sum(&mut [], cancel)?;
-        let part = self.kernels.digest_of_sums(sums.own.get());
-        let part = part.map_err(DeviceError::from)?;
+        let part = self.part(sums)?;
         Ok(ReducedSum {
             digest: part,
             part,
