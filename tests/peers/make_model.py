@@ -1,6 +1,6 @@
 """Writes a random-weight model of a known shape, for peers that load from a folder.
 
-usage: make_model.py DIR smollm2-135m|llama-2-7b|mistral-7b|gemma-1.1-7b
+usage: make_model.py DIR smollm2-135m|llama-3-8b|llama-2-7b|mistral-7b|gemma-1.1-7b
 
 Speed and memory do not depend on the values. The tokenizer is a list of words: only its size matters.
 """
@@ -15,6 +15,9 @@ CONFIGS = {
     "smollm2-135m": lambda: LlamaConfig(
         vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
         num_key_value_heads=3, max_position_embeddings=8192, rms_norm_eps=1e-5, rope_theta=100000.0, tie_word_embeddings=True),
+    "llama-3-8b": lambda: LlamaConfig(
+        vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
+        num_key_value_heads=8, max_position_embeddings=8192, rms_norm_eps=1e-5, rope_theta=500000.0),
     "llama-2-7b": lambda: LlamaConfig(
         vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
         max_position_embeddings=4096, rms_norm_eps=1e-5),

@@ -9,7 +9,8 @@ use std::process::Command;
 use weft_tests::repository;
 
 /// Each with as many arguments as it asks for. None is looked at before the GPU is.
-const SCRIPTS: [(&str, usize); 5] = [
+const SCRIPTS: [(&str, usize); 6] = [
+    ("gpus/many.sh", 3),
     ("peers/side_by_side.sh", 4),
     ("peers/small_models.sh", 4),
     ("peers/seed_job.sh", 6),
@@ -26,9 +27,13 @@ fn bash(script: &str, arguments: usize) -> Command {
     bash
 }
 
+fn has_gpu() -> bool {
+    Command::new("nvidia-smi").output().is_ok()
+}
+
 #[test]
 fn scripts_for_a_gpu_end_with_3_where_there_is_none() {
-    if Command::new("nvidia-smi").output().is_ok() {
+    if has_gpu() {
         println!("NOT RUN: nvidia-smi is here, and the scripts would measure");
         return;
     }
