@@ -22,7 +22,10 @@ mod settings;
 
 pub use floor::{FloorSeconds, Rates};
 pub use rates::Measured;
-pub use reduce::{Former, ReduceError, ReduceReport, ReduceSettings, SumTimes, measure_reduce};
+pub use reduce::{
+    Former, GpuMemory, HostMemory, Memory as SummedMemory, ReduceError, ReduceReport,
+    ReduceSettings, SumTimes, measure_reduce,
+};
 pub use report::{Memory, Spread, StepReport};
 pub use run::{BenchError, StepDone, measure_step};
 pub use settings::{BenchModel, StepSettings};

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use weft_common::id::{Epoch, JobId, Rank, Term};
 use weft_worker::bench::Former;
-use weft_worker::collective::{
-    Cancel, Collective, CollectiveError, Ring, RingKey, RingListener, RingPlan,
-};
+use weft_worker::collective::{Cancel, CollectiveError, Ring, RingKey, RingListener, RingPlan};
 
 use crate::exit::{Exit, Failure};
 
@@ -65,7 +63,7 @@ impl Members {
 }
 
 impl Former for Members {
-    fn form(&mut self, cancel: &Cancel) -> Result<Box<dyn Collective>, CollectiveError> {
+    fn form(&mut self, cancel: &Cancel) -> Result<Ring, CollectiveError> {
         self.epoch = self.epoch.next();
         let plan = RingPlan {
             key: RingKey {
@@ -81,7 +79,7 @@ impl Former for Members {
         let start = Instant::now();
         loop {
             match Ring::form(&self.listener, &plan, cancel) {
-                Ok(ring) => return Ok(Box::new(ring)),
+                Ok(ring) => return Ok(ring),
                 // Nobody listens there yet.
                 Err(CollectiveError::PeerLost { .. }) if start.elapsed() < self.form_within => {
                     std::thread::sleep(LOOK_EVERY);

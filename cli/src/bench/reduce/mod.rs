@@ -7,12 +7,15 @@ mod single;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use weft_worker::bench::{ReduceError, ReduceReport, ReduceSettings, measure_reduce};
+use weft_worker::bench::{
+    GpuMemory, HostMemory, ReduceError, ReduceReport, ReduceSettings, SummedMemory, measure_reduce,
+};
 use weft_worker::collective::CollectiveError;
 
 use self::members::Members;
 use self::report::Text;
 use super::scale::WorkArgs;
+use crate::device::DeviceArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::print;
 
@@ -40,6 +43,8 @@ pub(crate) struct Args {
     /// How often each sum is repeated; the median counts
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeats: u32,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     work: WorkArgs,
     /// Prints one JSON object
@@ -80,7 +85,22 @@ fn measure(mut members: Members, args: &Args) -> Result<ReduceReport, Failure> {
         elements: args.work.parameters(),
         repeats: args.repeats,
     };
-    measure_reduce(&mut members, &settings).map_err(|error| Failure::new(exit_of(&error), error))
+    let mut memory = args.memory()?;
+    measure_reduce(&mut members, &mut *memory, &settings)
+        .map_err(|error| Failure::new(exit_of(&error), error))
+}
+
+impl Args {
+    /// Memory of the device that is meant.
+    fn memory(&self) -> Result<Box<dyn SummedMemory>, Failure> {
+        Ok(match self.device.all()?.gpus().first() {
+            None => Box::new(HostMemory::default()),
+            Some(gpu) => {
+                let memory = GpuMemory::open(gpu);
+                Box::new(memory.map_err(|error| Failure::new(Exit::Environment, error))?)
+            }
+        })
+    }
 }
 
 fn exit_of(error: &ReduceError) -> Exit {

@@ -17,15 +17,25 @@ pub(super) struct Text<'a>(pub(super) &'a ReduceReport, pub(super) &'a WorkArgs)
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(report, work) = self;
-        writeln!(f, "members    {}", report.world)?;
+        let over = if report.over_nccl {
+            "NCCL"
+        } else {
+            "host memory and TCP"
+        };
+        writeln!(f, "members    {}, over {over}", report.world)?;
         writeln!(
             f,
             "form       {:.4} s, again {:.4} s",
             report.form_seconds, report.form_again_seconds
         )?;
         writeln!(f, "call off   {:.4} s", report.abort_seconds)?;
-        sum(f, "latency", &report.small)?;
-        sum(f, "sum", &report.large)?;
+        sum(f, ("latency", "int64"), &report.small)?;
+        sum(f, ("sum", "int64"), &report.large)?;
+        for (kind, times) in [("float32", report.float32), ("bfloat16", report.bfloat16)] {
+            times
+                .iter()
+                .try_for_each(|times| sum(f, ("", kind), times))?;
+        }
         let Some(link) = report.link else {
             return write!(
                 f,
@@ -47,10 +57,10 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-fn sum(f: &mut fmt::Formatter<'_>, name: &str, times: &SumTimes) -> fmt::Result {
+fn sum(f: &mut fmt::Formatter<'_>, (name, kind): (&str, &str), times: &SumTimes) -> fmt::Result {
     writeln!(
         f,
-        "{name:<10} {} int64: {:.3} ms ({:.3} to {:.3}), {:.2} GB/s through each member",
+        "{name:<10} {} {kind}: {:.3} ms ({:.3} to {:.3}), {:.2} GB/s through each member",
         grouped(times.elements as u64),
         times.seconds.median * 1e3,
         times.seconds.min * 1e3,

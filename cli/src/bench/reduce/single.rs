@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use weft_worker::bench::ReduceReport;
 use weft_worker::collective::RingListener;
 
@@ -29,8 +29,12 @@ pub(super) fn measure(args: &Args) -> Result<ReduceReport, Failure> {
 }
 
 fn measured(args: &Args) -> Result<ReduceReport> {
-    let start = |_| Member::start(args);
-    let mut members = (0..args.workers).map(start).collect::<Result<Vec<_>>>()?;
+    let devices = args
+        .device
+        .all()
+        .map_err(|failure| anyhow!("{}", failure.text()))?;
+    let start = |number| Member::start(args, &devices.of_worker(number));
+    let mut members = (1..=args.workers).map(start).collect::<Result<Vec<_>>>()?;
     let addresses = members.iter_mut().map(Member::line);
     let addresses = addresses.collect::<Result<Vec<_>>>()?.join(",");
     for (rank, member) in members.iter_mut().enumerate() {
@@ -47,11 +51,12 @@ fn measured(args: &Args) -> Result<ReduceReport> {
 }
 
 impl Member {
-    fn start(args: &Args) -> Result<Self> {
+    fn start(args: &Args, device: &str) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["bench", "reduce", "--child"])
             .args(["--workers", &args.workers.to_string()])
+            .args(["--device", device])
             .args(["--repeats", &args.repeats.to_string()])
             .args(["--parameters", &args.work.parameters().to_string()])
             .stdin(Stdio::piped())

@@ -31,6 +31,7 @@ pub use accumulate::{DeviceDigest, DeviceSums};
 pub use adamw::{DeviceAdamW, DeviceTensor, MomentKind};
 pub use array::{Array, Memory};
 pub use attention::{DeviceAttention, DeviceDocuments};
+pub(crate) use backend::link_over;
 pub use backend::{
     Cuda, CudaLinear, CudaLoss, CudaOptions, CudaSizes, CudaState, CudaSums, Held, HostStore,
     OpClass,

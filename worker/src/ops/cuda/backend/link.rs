@@ -46,12 +46,19 @@ fn said(error: DriverError) -> String {
 
 /// The GPU of these kernels, without a library.
 pub(super) fn link_of(kernels: &CudaKernels) -> Result<GpuLink, GpuError> {
-    let stream = kernels.gpu().stream();
-    let uuid = stream.context().uuid();
-    let uuid = uuid.map_err(kernels.during("asking for its UUID"))?;
-    let id = GpuId(uuid.bytes.map(|byte| byte.to_ne_bytes()[0]));
-    let stream = Arc::new(WorkStream(Arc::clone(stream)));
-    Ok(GpuLink::new(id, stream))
+    link_over(kernels.gpu().stream()).map_err(kernels.during("asking for its UUID"))
+}
+
+/// A stream's GPU, without a library.
+pub(crate) fn link_over(stream: &Arc<CudaStream>) -> Result<GpuLink, DriverError> {
+    let id = GpuId(
+        stream
+            .context()
+            .uuid()?
+            .bytes
+            .map(|byte| byte.to_ne_bytes()[0]),
+    );
+    Ok(GpuLink::new(id, Arc::new(WorkStream(Arc::clone(stream)))))
 }
 
 impl Cuda {

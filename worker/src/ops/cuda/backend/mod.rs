@@ -30,6 +30,7 @@ use crate::collective::GpuLink;
 use crate::cuda::{Compiler, CublasLt, Gpu, GpuError, HalfFormat};
 use crate::ops::DeviceError;
 
+pub(crate) use link::link_over;
 pub use ops::Held;
 pub use profile::OpClass;
 pub use sizes::CudaSizes;

@@ -1,23 +1,27 @@
 //! Measures an all-reduce on the real link: forming, summing, forming again, and giving up in the middle.
 
+mod gpu;
+mod memory;
+
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::gpu::GpuMemory;
+pub use self::memory::{HostMemory, Memory};
 use super::Spread;
 use super::scaling::Link;
-use crate::collective::{Cancel, Collective, CollectiveError};
+use crate::collective::nccl::{self, Deadlines};
+use crate::collective::{Cancel, Collective, CollectiveError, Ring};
+use crate::cuda::nccl::Element;
 
 /// Elements of a sum that is all latency.
 const SMALL: usize = 512;
 
 /// How long members are inside a sum that one of them never joins, before they are called off.
 const ABANDONED_FOR: Duration = Duration::from_millis(200);
-
-/// Bytes of an element.
-const ELEMENT: f64 = 8.0;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,21 +32,21 @@ pub struct ReduceSettings {
     pub repeats: u32,
 }
 
-/// Forms collectives among the same members, one after another.
+/// Forms rings of the same members, one after another.
 pub trait Former {
     /// Forms the next one. Every member makes the same calls.
     ///
     /// # Errors
-    /// The collective's.
-    fn form(&mut self, cancel: &Cancel) -> Result<Box<dyn Collective>, CollectiveError>;
+    /// The ring's.
+    fn form(&mut self, cancel: &Cancel) -> Result<Ring, CollectiveError>;
 }
 
 /// Sums of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SumTimes {
-    /// 64-bit integers.
+    /// How many numbers.
     pub elements: usize,
-    /// Their bytes.
+    /// Bytes of all of them.
     pub bytes: f64,
     /// Seconds of a sum.
     pub seconds: Spread,
@@ -55,6 +59,8 @@ pub struct SumTimes {
 pub struct ReduceReport {
     /// Members.
     pub world: u32,
+    /// Whether sums go over NCCL, from GPU to GPU; else through host memory and TCP.
+    pub over_nccl: bool,
     /// Forming the first collective, looking for each other included.
     pub form_seconds: f64,
     /// Forming one anew in the same processes.
@@ -65,6 +71,10 @@ pub struct ReduceReport {
     pub small: SumTimes,
     /// A sum of the asked size.
     pub large: SumTimes,
+    /// The same in single precision, whose result depends on the order; over NCCL alone.
+    pub float32: Option<SumTimes>,
+    /// The same in bfloat16.
+    pub bfloat16: Option<SumTimes>,
     /// The link that both sums come to; nothing where they do not tell latency from bandwidth.
     pub link: Option<Link>,
 }
@@ -90,36 +100,55 @@ pub enum ReduceError {
 }
 
 /// Measures among the members that `former` connects; each of them calls this at the same time. **Cost**: `repeats` sums of
-/// both sizes, and twice the large sum's bytes in memory.
+/// each kind, and a few times the large sum's bytes in memory.
 ///
 /// # Errors
 /// The collective's, or a sum that is wrong.
 pub fn measure_reduce(
     former: &mut dyn Former,
+    memory: &mut dyn Memory,
     settings: &ReduceSettings,
 ) -> Result<ReduceReport, ReduceError> {
     let cancel = Cancel::new();
-    let (form_seconds, mut collective) = timed(|| former.form(&cancel))?;
-    let small = sums(&mut *collective, SMALL, settings.repeats)?;
-    let large = sums(
-        &mut *collective,
-        settings.elements.max(SMALL),
-        settings.repeats,
-    )?;
+    let elements = settings.elements.max(SMALL);
+    let (form_seconds, mut collective) = timed(|| form(former, memory, &cancel))?;
+    let collected = &mut *collective;
+    let over_nccl = collected.on_gpus().is_some();
+    let mut sum =
+        |element, elements| sums(collected, memory, (element, elements), settings.repeats);
+    let small = sum(Element::I64, SMALL)?;
+    let large = sum(Element::I64, elements)?;
+    let mut narrower = |element| over_nccl.then(|| sum(element, elements)).transpose();
+    let (float32, bfloat16) = (narrower(Element::F32)?, narrower(Element::Bf16)?);
     let world = collective.world();
     drop(collective);
-    let (form_again_seconds, collective) = timed(|| former.form(&cancel))?;
-    let abort_seconds = abandon(collective, settings.elements.max(SMALL))?;
+    memory.count_in(Element::I64);
+    let (form_again_seconds, collective) = timed(|| form(former, memory, &cancel))?;
+    memory.hold(elements, 1)?;
+    let abort_seconds = abandon(collective, memory)?;
     let pair = |times: &SumTimes| (times.bytes, times.seconds.median);
     Ok(ReduceReport {
         world,
+        over_nccl,
         form_seconds,
         form_again_seconds,
         abort_seconds,
         small,
         large,
+        float32,
+        bfloat16,
         link: Link::of_measured(world, pair(&small), pair(&large)),
     })
+}
+
+/// A ring, with NCCL beside it where all members can.
+fn form(
+    former: &mut dyn Former,
+    memory: &dyn Memory,
+    cancel: &Cancel,
+) -> Result<Box<dyn Collective>, CollectiveError> {
+    let ring = former.form(cancel)?;
+    nccl::form(ring, memory.link(), Deadlines::default(), cancel)
 }
 
 fn timed<T>(
@@ -130,27 +159,34 @@ fn timed<T>(
     Ok((start.elapsed().as_secs_f64(), done))
 }
 
-/// Times `repeats` sums, each right after all have met, and looks at what comes out.
+/// Times `repeats` sums, each right after all have met, and looks at what comes out where it is integers.
 fn sums(
     collective: &mut dyn Collective,
-    elements: usize,
+    memory: &mut dyn Memory,
+    (element, elements): (Element, usize),
     repeats: u32,
 ) -> Result<SumTimes, ReduceError> {
     let cancel = Cancel::new();
     let world = i64::from(collective.world());
     let own = i64::from(collective.rank().0) + 1;
-    let mut buf = vec![0; elements];
     let mut seconds = Vec::new();
+    memory.count_in(element);
     // The first sum finds cold buffers.
     for _ in 0..=repeats.max(1) {
-        buf.fill(own);
+        memory.hold(elements, own)?;
         collective.all_reduce_sum(&mut [0], &cancel)?;
-        let (taken, ()) = timed(|| collective.all_reduce_sum(&mut buf, &cancel))?;
+        let (taken, ()) = timed(|| memory.sum(collective, &cancel))?;
         seconds.push(taken);
-        check(&buf, world * (world + 1) / 2, collective.world())?;
+        if element == Element::I64 {
+            check(
+                &memory.numbers()?,
+                world * (world + 1) / 2,
+                collective.world(),
+            )?;
+        }
     }
     let seconds = Spread::of(&seconds[1..]);
-    let bytes = elements as f64 * ELEMENT;
+    let bytes = (elements * element.bytes()) as f64;
     let passed = 2.0 * (world - 1) as f64 / world as f64 * bytes;
     Ok(SumTimes {
         elements,
@@ -160,20 +196,23 @@ fn sums(
     })
 }
 
-fn check(buf: &[i64], expected: i64, world: u32) -> Result<(), ReduceError> {
-    match buf.iter().position(|found| *found != expected) {
+fn check(numbers: &[i64], expected: i64, world: u32) -> Result<(), ReduceError> {
+    match numbers.iter().position(|found| *found != expected) {
         None => Ok(()),
         Some(element) => Err(ReduceError::Wrong {
             element,
             world,
-            found: buf[element],
+            found: numbers[element],
             expected,
         }),
     }
 }
 
 /// The last member joins no sum; the others are called off inside one. Gives how long it takes them to get out.
-fn abandon(mut collective: Box<dyn Collective>, elements: usize) -> Result<f64, ReduceError> {
+fn abandon(
+    mut collective: Box<dyn Collective>,
+    memory: &mut dyn Memory,
+) -> Result<f64, ReduceError> {
     let cancel = Cancel::new();
     if collective.rank().0 + 1 == collective.world() {
         thread::sleep(ABANDONED_FOR);
@@ -190,7 +229,7 @@ fn abandon(mut collective: Box<dyn Collective>, elements: usize) -> Result<f64, 
         // Nobody waits any more where the measurement failed.
         let _ = called.send(at);
     });
-    let summed = collective.all_reduce_sum(&mut vec![1; elements], &cancel);
+    let summed = memory.sum(&mut *collective, &cancel);
     drop(collective);
     let out = Instant::now();
     // In a ring the first to hang up brings the others out before they are called off.
@@ -208,7 +247,7 @@ mod tests {
     use weft_common::id::{Epoch, Rank, Term};
 
     use super::*;
-    use crate::collective::{Ring, RingKey, RingListener, RingPlan};
+    use crate::collective::{RingKey, RingListener, RingPlan};
 
     struct Rings {
         listener: RingListener,
@@ -218,7 +257,7 @@ mod tests {
     }
 
     impl Former for Rings {
-        fn form(&mut self, cancel: &Cancel) -> Result<Box<dyn Collective>, CollectiveError> {
+        fn form(&mut self, cancel: &Cancel) -> Result<Ring, CollectiveError> {
             self.epoch += 1;
             let plan = RingPlan {
                 key: RingKey {
@@ -231,7 +270,7 @@ mod tests {
                 form_within: Duration::from_secs(20),
                 hop_within: Duration::from_secs(20),
             };
-            Ok(Box::new(Ring::form(&self.listener, &plan, cancel)?))
+            Ring::form(&self.listener, &plan, cancel)
         }
     }
 
@@ -252,7 +291,7 @@ mod tests {
                 rank,
                 epoch: 0,
             };
-            thread::spawn(move || measure_reduce(&mut rings, &settings))
+            thread::spawn(move || measure_reduce(&mut rings, &mut HostMemory::default(), &settings))
         };
         let threads: Vec<_> = listeners.into_iter().enumerate().map(measure).collect();
         for thread in threads {
