@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::exit::{Exit, Failure};
 use crate::queue::QueueArgs;
 use crate::recipe::RecipeArgs;
-use crate::run::{Job, Place, RunArgs, RunOptions};
+use crate::run::{Job, Manner, Place, RunArgs, RunOptions};
 
 /// Arguments of `weft coordinator`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,11 @@ pub(crate) struct Args {
     /// Allows an address beyond this machine, where traffic is neither encrypted nor authenticated
     #[arg(long)]
     insecure: bool,
+    /// For what starts it again whenever it ends, as Kubernetes does: SIGTERM leaves the job and its workers as they are,
+    /// for the next start to go on with; a job begins with the recipe's resources.workers.min and grows; once it is over,
+    /// this stays and sends workers home that come late
+    #[arg(long, requires = "recipe", requires = "resume")]
+    service: bool,
 }
 
 /// Coordinates until it is stopped, or one job to its end.
@@ -64,6 +69,11 @@ fn run_one(args: &Args, recipe: PathBuf) -> Result<(), Failure> {
     let place = Place {
         listen: args.listen,
         embedded: None,
+        manner: if args.service {
+            Manner::Service
+        } else {
+            Manner::Command
+        },
     };
     Job::new(ready, place).run()
 }

@@ -16,6 +16,7 @@ mod device;
 mod doctor;
 mod exit;
 mod generate;
+mod k8s;
 mod logging;
 mod output;
 mod plan;
@@ -76,6 +77,9 @@ enum Command {
     Generate(generate::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
+    /// Puts a recipe on Kubernetes
+    #[command(subcommand)]
+    K8s(k8s::Command),
     /// Measures what this machine reaches, against what it could
     #[command(subcommand)]
     Bench(bench::Command),
@@ -106,6 +110,7 @@ impl Command {
             Self::Drain(args) => client::drain::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Audit(args) => audit::run(&args),
+            Self::K8s(command) => k8s::run(&command),
             Self::Bench(command) => bench::run(&command),
             Self::Doctor(args) => doctor::run(&args),
             Self::Schema(args) => schema::run(&args),

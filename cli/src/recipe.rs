@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use weft_common::recipe::{LoadedRecipe, Recipe};
+use weft_common::recipe::{LoadedRecipe, Recipe, RecipeErrors};
 
 use crate::exit::{Exit, Failure};
 use crate::output::print;
@@ -21,6 +21,16 @@ impl RecipeArgs {
     /// A recipe with these changes.
     pub(crate) fn new(recipe: PathBuf, sets: Vec<String>) -> Self {
         Self { recipe, sets }
+    }
+
+    /// Reads and validates the recipe for machines where its folder is `root`, with further changes.
+    pub(crate) fn load_elsewhere(
+        &self,
+        more: &[String],
+        root: &str,
+    ) -> Result<LoadedRecipe, RecipeErrors> {
+        let sets = [&self.sets, more].concat();
+        Recipe::load_elsewhere(&self.recipe, &sets, root)
     }
 
     /// Reads and validates the recipe; warnings go to standard error.
@@ -60,12 +70,17 @@ pub(crate) struct CacheArgs {
     /// Folder for prepared datasets [default: ~/.cache/weft]
     #[arg(long = "cache", value_name = "DIR", env = "WEFT_CACHE")]
     cache: Option<PathBuf>,
+    /// Folder for compiled GPU kernels; one that cannot be written serves those that are in it [default: kernels in the
+    /// cache folder]
+    #[arg(long, value_name = "DIR", env = "WEFT_KERNELS")]
+    kernels: Option<PathBuf>,
 }
 
 impl CacheArgs {
     /// Where compiled GPU kernels are kept.
     pub(crate) fn kernels(&self) -> PathBuf {
-        self.folder().join("kernels")
+        let own = self.kernels.clone();
+        own.unwrap_or_else(|| self.folder().join("kernels"))
     }
 
     /// The folder: as given, else where the system keeps caches, else a temporary one.

@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Seconds to wait for a coordinator that was lost, keeping all that was computed
     #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     coordinator_grace: u64,
+    /// Ends with code 30, not 0, when a signal made it leave, so that what counts only failures replaces it
+    #[arg(long)]
+    interrupted_on_stop: bool,
     /// Seconds that the training thread may take for what usually takes no time, before the worker ends as one that hangs
     #[arg(long, hide = true, default_value_t = 30)]
     hang_after: u64,
@@ -90,7 +93,7 @@ async fn work(args: &Args, device: Device) -> Result<(), Failure> {
     tokio::pin!(agent);
     loop {
         tokio::select! {
-            ended = &mut agent => return result(&ended),
+            ended = &mut agent => return result(&ended, args.interrupted_on_stop),
             _ = signals.next() => {
                 if stop.is_cancelled() {
                     return Err(Failure::new(Exit::Aborted, "stopped at once by a second request"));
@@ -111,9 +114,10 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A worker that was dismissed or left as told did its work.
-fn result(ended: &WorkerExit) -> Result<(), Failure> {
+/// A worker that was dismissed or left as told did its work, unless leaving is to count as `interrupted`.
+fn result(ended: &WorkerExit, interrupted: bool) -> Result<(), Failure> {
     let exit = match ended {
+        WorkerExit::Left if interrupted => Exit::Interrupted,
         WorkerExit::Dismissed { .. } | WorkerExit::Left => {
             tracing::info!("{ended}");
             return Ok(());

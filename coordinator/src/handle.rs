@@ -160,6 +160,12 @@ impl CoordinatorHandle {
         self.tell(Event::DrainRequested(worker)).await;
     }
 
+    /// Sends workers home that have no job, and those that come later. The coordinator stays.
+    pub async fn retire(&self, reason: &str) {
+        let reason = reason.to_owned();
+        self.tell(Event::Retired { reason }).await;
+    }
+
     /// Asks the coordinator to end: cancels what runs, dismisses the workers.
     pub async fn request_shutdown(&self, reason: &str) {
         let reason = reason.to_owned();

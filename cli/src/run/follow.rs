@@ -6,9 +6,19 @@ use tokio::time::{Instant, sleep_until};
 use weft_coordinator::{JobHandle, JobOutcome, Notice, Notices};
 
 use super::fleet::Fleet;
+use super::job::Manner;
 use super::observer::Observer;
 use crate::exit::{Exit, Failure};
 use crate::signals::StopSignals;
+
+/// How a job was followed to.
+#[derive(Debug)]
+pub(super) enum Followed {
+    /// Its end.
+    Over(JobOutcome),
+    /// A request to stop, which a service leaves its job and its workers for.
+    Told(&'static str),
+}
 
 /// What is followed.
 #[derive(Debug)]
@@ -21,19 +31,22 @@ pub(super) struct Subject<'a> {
     pub(super) fleet: &'a mut Fleet,
     /// Requests to stop.
     pub(super) signals: &'a mut StopSignals,
+    /// What a request to stop means.
+    pub(super) manner: Manner,
 }
 
-/// Follows the job to its end. A first request to stop drains it, a second one gives up at once. A worker process of this
-/// machine that ends is replaced.
+/// Follows the job to its end. A first request to stop drains it, a second one gives up at once; a service goes at the
+/// first, and leaves the job. A worker process of this machine that ends is replaced.
 pub(super) async fn follow(
     subject: Subject<'_>,
     observer: &mut Observer,
-) -> Result<JobOutcome, Failure> {
+) -> Result<Followed, Failure> {
     let Subject {
         job,
         notices,
         fleet,
         signals,
+        manner,
     } = subject;
     let mut stopping = false;
     let mut replacements: VecDeque<(Instant, u32)> = VecDeque::new();
@@ -45,10 +58,13 @@ pub(super) async fn follow(
                 };
                 observer.notice(&notice, fleet.memory()).map_err(|error| metrics_failure(&error))?;
                 if let Notice::Ended(outcome) = notice {
-                    return Ok(outcome);
+                    return Ok(Followed::Over(outcome));
                 }
             }
             signal = signals.next() => {
+                if manner == Manner::Service {
+                    return Ok(Followed::Told(signal));
+                }
                 if stopping {
                     return Err(Failure::new(Exit::Aborted, format_args!("stopped at once by a second {signal}")));
                 }

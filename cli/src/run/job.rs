@@ -9,13 +9,13 @@ use weft_common::ledger::{job_of, newest_term};
 use weft_common::store;
 use weft_common::wire::CheckpointRef;
 use weft_coordinator::{
-    Coordinator, CoordinatorConfig, JobSpec, Limits, Needs, OnNonFinite, PreparedData,
+    Coordinator, CoordinatorConfig, JobOutcome, JobSpec, Limits, Needs, OnNonFinite, PreparedData,
     RunningCoordinator, WorkersBefore,
 };
 
 use super::finish::finish;
 use super::fleet::{Fleet, FleetSpec};
-use super::follow::{Subject, follow};
+use super::follow::{Followed, Subject, follow};
 use super::observer::Observer;
 use super::ready::Ready;
 use crate::device::Devices;
@@ -28,6 +28,8 @@ use crate::signals::StopSignals;
 const FORM_WITHIN: Duration = Duration::from_secs(600);
 /// How long a final checkpoint that fails is tried again, where someone waits at the terminal.
 const SAVE_AGAIN_WITHIN: Duration = Duration::from_secs(5);
+/// What workers are told when there is nothing left to compute.
+const OVER: &str = "the job is over";
 /// How long dismissed workers may take to end.
 const WORKERS_END_WITHIN: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,18 @@ pub(crate) struct Place {
     pub(crate) listen: SocketAddr,
     /// What the worker processes compute with that are started here; none are where workers come by themselves.
     pub(crate) embedded: Option<Embedded>,
+    /// How the process goes with its job.
+    pub(crate) manner: Manner,
+}
+
+/// How a process goes with its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Both end together: a request to stop ends the job, and the process ends with the job.
+    Command,
+    /// Something starts it again whenever it ends. A request to stop ends the process alone: the next one goes on with the
+    /// job. Once that is over, the process stays to send workers home that come late.
+    Service,
 }
 
 /// What worker processes of this machine compute with.
@@ -73,14 +87,12 @@ impl Job {
                 "{} holds the finished run; nothing to do",
                 ready.folder.root().display()
             ));
-            return Ok(());
+            return match self.place.manner {
+                Manner::Command => Ok(()),
+                Manner::Service => runtime()?.block_on(self.stay_with_results()),
+            };
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(environment)?;
-        runtime.block_on(self.drive(committed))
+        runtime()?.block_on(self.drive(committed))
     }
 
     async fn drive(&self, committed: Step) -> Result<(), Failure> {
@@ -102,11 +114,35 @@ impl Job {
             notices: &mut notices,
             fleet: &mut fleet,
             signals: &mut signals,
+            manner: self.place.manner,
         };
-        let outcome = follow(subject, &mut observer).await?;
-        coordinator.shutdown("the job is over").await;
+        let outcome = match follow(subject, &mut observer).await? {
+            Followed::Over(outcome) => outcome,
+            Followed::Told(signal) => {
+                coordinator.leave().await;
+                print::error(format_args!(
+                    "{signal}: the job goes on, and workers wait, until the same command is started again"
+                ));
+                return Ok(());
+            }
+        };
+        let succeeded = matches!(outcome, JobOutcome::Succeeded { .. });
+        if succeeded && self.place.manner == Manner::Service {
+            coordinator.handle.retire(OVER).await;
+            finish(&self.ready, &observer, &outcome, None)?;
+            return stay(coordinator, signals).await;
+        }
+        coordinator.shutdown(OVER).await;
         let exited = fleet.stop(WORKERS_END_WITHIN).await;
         finish(&self.ready, &observer, &outcome, exited.as_ref())
+    }
+
+    /// Only sends workers home: an earlier process finished the job.
+    async fn stay_with_results(&self) -> Result<(), Failure> {
+        let signals = StopSignals::listen().map_err(environment)?;
+        let coordinator = self.start_coordinator().await?;
+        coordinator.handle.retire(OVER).await;
+        stay(coordinator, signals).await
     }
 
     /// Takes the output folder and leaves the resolved recipe there.
@@ -162,13 +198,21 @@ impl Job {
             recipe: preflight.recipe.clone(),
             priority: 0,
             workers: self.ready.workers,
-            gang: None,
+            gang: self.gang(),
             needs: Needs::default(),
             form_within: FORM_WITHIN,
             output_dir: self.ready.folder.root().to_owned(),
             resume,
             workers_before,
             on_non_finite: OnNonFinite::default(),
+        }
+    }
+
+    /// A service starts with as few workers as the recipe allows, as a queue does, and takes the others as they come.
+    fn gang(&self) -> Option<u32> {
+        match self.place.manner {
+            Manner::Command => None,
+            Manner::Service => Some(*self.ready.preflight.recipe.worker_bounds().start()),
         }
     }
 
@@ -217,6 +261,24 @@ impl Job {
         Fleet::spawn(spec)
             .map_err(|error| environment(format_args!("cannot start worker processes: {error}")))
     }
+}
+
+/// Answers until the process is told to stop.
+async fn stay(coordinator: RunningCoordinator, mut signals: StopSignals) -> Result<(), Failure> {
+    print::error(
+        "the job is over; staying to send workers home that come late, until told to stop",
+    );
+    signals.next().await;
+    coordinator.leave().await;
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(environment)
 }
 
 fn environment(error: impl std::fmt::Display) -> Failure {

@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use finish::leave;
-pub(crate) use job::{Embedded, Job, Place};
+pub(crate) use job::{Embedded, Job, Manner, Place};
 pub(crate) use observer::Observer;
 pub(crate) use ready::Ready;
 pub(crate) use request::{RunArgs, RunOptions, check_disk};
@@ -48,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let place = Place {
         listen,
         embedded: Some(Embedded { threads, devices }),
+        manner: Manner::Command,
     };
     Job::new(ready, place).run()
 }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::resolve::Files;
 use super::{Format, Problem, Recipe, RecipeErrors};
 use super::{aliases, check, foreign, overrides, resolve, source, validate, values};
 
 /// A recipe and where it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedRecipe {
-    /// The recipe; the paths in it are absolute.
+    /// The recipe; the paths in it are absolute, there where it is to run.
     pub recipe: Recipe,
     /// The recipe's folder.
     pub folder: PathBuf,
@@ -25,20 +26,40 @@ impl Recipe {
     /// # Errors
     /// All problems at once, each with key, value and remedy.
     pub fn load(path: &Path, sets: &[String]) -> Result<LoadedRecipe, RecipeErrors> {
+        Self::load_with(path, sets, &Files::Here(&folder_of(path)))
+    }
+
+    /// As [`Recipe::load`], for machines where the recipe's folder is `root`. Nothing is looked for here; what lies
+    /// relative to the recipe's folder, `training.output_dir` included, is found below `root` there.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`]; and paths that lead out of the recipe's folder.
+    pub fn load_elsewhere(
+        path: &Path,
+        sets: &[String],
+        root: &str,
+    ) -> Result<LoadedRecipe, RecipeErrors> {
+        Self::load_with(path, sets, &Files::Elsewhere(root))
+    }
+
+    fn load_with(
+        path: &Path,
+        sets: &[String],
+        files: &Files<'_>,
+    ) -> Result<LoadedRecipe, RecipeErrors> {
         let errors = |problems| RecipeErrors {
             source: path.display().to_string(),
             problems,
         };
         let text = source::read(path).map_err(|problem| errors(vec![problem]))?;
         let mut draft = Draft::read(&text, Format::of(path, &text), sets);
-        let folder = folder_of(path);
         if let Some(recipe) = &mut draft.recipe {
-            resolve::resolve(recipe, &folder, &mut draft.problems);
+            resolve::resolve(recipe, files, &mut draft.problems);
         }
         let (recipe, warnings) = draft.finish().map_err(errors)?;
         Ok(LoadedRecipe {
             recipe,
-            folder,
+            folder: folder_of(path),
             warnings,
         })
     }

@@ -1,13 +1,25 @@
 //! Finds the files that a recipe names. Relative paths start at the recipe's folder, so that a recipe can be moved
-//! together with its data and run from anywhere.
+//! together with its data and run from anywhere, on this machine or on others.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Problem, Recipe};
 
+/// Where the files of a recipe are.
+pub(super) enum Files<'a> {
+    /// On this machine; relative paths start at this folder.
+    Here(&'a Path),
+    /// On others, where the recipe's folder is this one.
+    Elsewhere(&'a str),
+}
+
 /// Makes the paths of the recipe absolute, and appends those that lead nowhere.
-pub(super) fn resolve(recipe: &mut Recipe, folder: &Path, problems: &mut Vec<Problem>) {
-    let mut resolver = Resolver { folder, problems };
+pub(super) fn resolve(recipe: &mut Recipe, files: &Files<'_>, problems: &mut Vec<Problem>) {
+    let mut resolver = Resolver { files, problems };
+    if let Files::Elsewhere(root) = files {
+        // Here it starts at the current folder, which processes of other machines do not share.
+        resolver.place("training.output_dir", &mut recipe.training.output_dir, root);
+    }
     resolver.path(
         "model.base_model",
         &mut recipe.model.base_model,
@@ -35,7 +47,7 @@ pub(super) fn resolve(recipe: &mut Recipe, folder: &Path, problems: &mut Vec<Pro
 }
 
 struct Resolver<'a> {
-    folder: &'a Path,
+    files: &'a Files<'a>,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -44,7 +56,11 @@ impl Resolver<'_> {
         if path.is_empty() {
             return;
         }
-        let target = self.folder.join(&*path);
+        let folder = match self.files {
+            Files::Here(folder) => *folder,
+            Files::Elsewhere(root) => return self.place(key, path, root),
+        };
+        let target = folder.join(&*path);
         let target = std::path::absolute(&target).unwrap_or(target);
         match (target.exists(), target.into_os_string().into_string()) {
             (true, Ok(text)) => *path = text,
@@ -55,18 +71,42 @@ impl Resolver<'_> {
                 );
                 self.refuse(key, path, what, "rename the folder");
             }
-            (false, _) => self.missing(key, path, expected),
+            (false, _) => self.missing(key, path, (folder, expected)),
         }
     }
 
-    fn missing(&mut self, key: &str, path: &str, expected: &str) {
+    /// Where a path leads below `root`, the recipe's folder on other machines.
+    fn place(&mut self, key: &str, path: &mut String, root: &str) {
+        if path.contains("://") {
+            return self.refuse_remote(key, path, "a path");
+        }
+        let mut target = PathBuf::from(root);
+        for part in Path::new(&*path).components() {
+            match part {
+                Component::ParentDir => {
+                    let what = format!(
+                        "leads out of the recipe's folder, which is {root} where it is to run"
+                    );
+                    let remedy =
+                        "move it into the recipe's folder, or give an absolute path of there";
+                    return self.refuse(key, path, what, remedy);
+                }
+                Component::CurDir => {}
+                Component::RootDir | Component::Prefix(_) | Component::Normal(_) => {
+                    target.push(part);
+                }
+            }
+        }
+        *path = target.to_string_lossy().into_owned();
+    }
+
+    fn missing(&mut self, key: &str, path: &str, (folder, expected): (&Path, &str)) {
         let nothing_here = format!(
             "there is no such file or folder (paths start at {})",
-            self.folder.display()
+            folder.display()
         );
         if path.contains("://") {
-            let what = "addresses of remote storage are not supported".to_owned();
-            self.refuse(key, path, what, &format!("download it and give {expected}"));
+            self.refuse_remote(key, path, expected);
         } else if is_hub_id(path) {
             let what =
                 format!("{nothing_here}, and names on the Hugging Face hub are not supported");
@@ -74,6 +114,11 @@ impl Resolver<'_> {
         } else {
             self.refuse(key, path, nothing_here, &format!("give {expected}"));
         }
+    }
+
+    fn refuse_remote(&mut self, key: &str, path: &str, expected: &str) {
+        let what = "addresses of remote storage are not supported".to_owned();
+        self.refuse(key, path, what, &format!("download it and give {expected}"));
     }
 
     fn refuse(&mut self, key: &str, path: &str, what: String, remedy: &str) {
@@ -95,4 +140,47 @@ fn is_hub_id(path: &str) -> bool {
         && path
             .split_once('/')
             .is_some_and(|(owner, name)| word(owner) && word(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::recipe::{Recipe, RecipeErrors};
+
+    fn elsewhere(model: &str, set: &str) -> Result<Recipe, RecipeErrors> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.yaml");
+        let text = format!(
+            "model: {{base_model: {model}}}\ndatasets: [{{path: ./rows/d.csv}}, {{path: /mnt/e.csv}}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let sets = [set.to_owned()];
+        let loaded = Recipe::load_elsewhere(&path, &sets, "/data");
+        loaded.map(|loaded| loaded.recipe)
+    }
+
+    #[test]
+    fn elsewhere_relative_paths_start_at_the_given_folder_and_nothing_need_be_here() {
+        let recipe = elsewhere("models/tiny", "training.output_dir=out").unwrap();
+        assert_eq!(recipe.model.base_model, "/data/models/tiny");
+        assert_eq!(recipe.model.chat_template, "auto");
+        let paths = recipe.datasets.iter().map(|dataset| dataset.path.as_str());
+        assert_eq!(
+            paths.collect::<Vec<_>>(),
+            ["/data/rows/d.csv", "/mnt/e.csv"]
+        );
+        assert_eq!(recipe.training.output_dir, "/data/out");
+    }
+
+    #[test]
+    fn elsewhere_all_that_is_wrong_is_told_together() {
+        let refused = elsewhere("../models/tiny", "model.tokenizer=hf://a/b").unwrap_err();
+        let refused = refused.to_string();
+        for part in [
+            "has 2 problems",
+            "model.base_model = ../models/tiny: leads out of the recipe's folder",
+            "model.tokenizer = hf://a/b: addresses of remote storage",
+        ] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
 }

@@ -48,6 +48,11 @@ pub enum Event {
     },
     /// Someone wants a worker to be let go.
     DrainRequested(WorkerId),
+    /// There is nothing left to compute: everybody who is here or comes later is sent home.
+    Retired {
+        /// What they are told.
+        reason: String,
+    },
     /// A worker opened its session.
     Attached {
         /// Who.

@@ -61,6 +61,8 @@ pub struct Engine {
     jobs: Jobs,
     lease_ids: LeaseIds,
     closing: Option<Closing>,
+    /// What workers are told who come although there is nothing left to compute.
+    retired: Option<String>,
     /// When workers were last given out.
     placed: Timestamp,
     checks: Checks,
@@ -88,6 +90,7 @@ impl Engine {
             jobs: Jobs::default(),
             lease_ids: LeaseIds::default(),
             closing: None,
+            retired: None,
             placed: Timestamp::ZERO,
             checks: Checks::default(),
         }
@@ -149,6 +152,7 @@ impl Engine {
                 self.tell_job(&job, JobEvent::ScaleRequested(workers), now, out);
             }
             Event::DrainRequested(worker) => self.drain(worker, now, out),
+            Event::Retired { reason } => self.retire(reason, out),
             Event::Attached {
                 worker,
                 session,
@@ -174,7 +178,7 @@ impl Engine {
     }
 
     fn submitted(&mut self, terms: JobTerms, out: &mut Vec<Action>) {
-        let refusal = if self.closing.is_some() {
+        let refusal = if self.closing.is_some() || self.retired.is_some() {
             Some(SubmitRefusal::ShuttingDown)
         } else if self.jobs.is_open(&terms.id) {
             Some(SubmitRefusal::Busy {
@@ -232,6 +236,10 @@ impl Engine {
             job: None,
             notice: Notice::WorkerJoined(name),
         }));
+        if let Some(reason) = self.retired.clone() {
+            self.dismiss(worker, reason, out);
+            return;
+        }
         if let Some(holding) = holding {
             let job = holding.membership.job.clone();
             self.tell_job(&job, JobEvent::WorkerCame(worker, Some(holding)), now, out);
@@ -275,15 +283,28 @@ impl Engine {
                 let leave = wire::Event::Leave { reason };
                 self.tell_job(&job, JobEvent::Reported(worker, Box::new(leave)), now, out);
             }
-            None => {
-                self.fleet.expel(worker, &reason);
-                let command = Command::Shutdown { reason };
-                out.push(Action::Send {
-                    to: worker,
-                    command,
-                });
-            }
+            None => self.dismiss(worker, reason, out),
         }
+    }
+
+    /// Sends everybody home who has no job, and whoever comes later.
+    fn retire(&mut self, reason: String, out: &mut Vec<Action>) {
+        let attached = self.fleet.attached();
+        let idle = attached.filter(|(_, record)| record.job.is_none());
+        let idle: Vec<WorkerId> = idle.map(|(worker, _)| worker).collect();
+        for worker in idle {
+            self.dismiss(worker, reason.clone(), out);
+        }
+        self.retired = Some(reason);
+    }
+
+    fn dismiss(&mut self, worker: WorkerId, reason: String, out: &mut Vec<Action>) {
+        self.fleet.expel(worker, &reason);
+        let command = Command::Shutdown { reason };
+        out.push(Action::Send {
+            to: worker,
+            command,
+        });
     }
 
     /// Forgets workers that are gone. Each job is told once of all that it loses, so that it forms one membership without

@@ -117,6 +117,7 @@ pub(super) fn shifts_workers(event: &Event) -> bool {
         | Event::CancelRequested(_)
         | Event::ScaleRequested { .. }
         | Event::DrainRequested(_)
+        | Event::Retired { .. }
         | Event::Registered { .. }
         | Event::Attached { .. }
         | Event::SessionLost { .. }

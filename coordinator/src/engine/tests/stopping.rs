@@ -132,6 +132,27 @@ fn a_shutdown_cancels_dismisses_and_stops() {
 }
 
 #[test]
+fn a_retired_coordinator_sends_home_who_is_there_and_who_comes_later() {
+    let mut fixture = Fixture::new();
+    fixture.attach(1);
+    let dismissal = |number| Action::Send {
+        to: worker(number),
+        command: Command::Shutdown {
+            reason: "all is done".into(),
+        },
+    };
+    let actions = fixture.feed(Event::Retired {
+        reason: "all is done".into(),
+    });
+    assert_eq!(actions, [dismissal(1)]);
+    assert!(!fixture.lose(1).contains(&Action::Stop));
+    assert_eq!(fixture.attach(2).last(), Some(&dismissal(2)));
+    let actions = fixture.feed(Event::Submitted(terms(1)));
+    let refused = SubmitRefusal::ShuttingDown;
+    assert_eq!(actions, [Action::AnswerSubmit(Err(refused))]);
+}
+
+#[test]
 fn a_coordinator_whose_ledger_was_taken_over_hangs_up_and_ends_nobodys_job() {
     let (mut fixture, actions) = Fixture::running(2, 3, 2);
     compute_all(&mut fixture, 0, &actions);
