@@ -10,12 +10,20 @@ use weft_tests::quickstart::Quickstart;
 use weft_tests::repository;
 
 /// Commands that other parts of CI run, or that cannot run within a test, each with the reason.
-const NOT_RUN_HERE: [(&str, &str); 5] = [
+const NOT_RUN_HERE: [(&str, &str); 10] = [
     ("cargo test --workspace", "this is what runs now"),
     ("cargo build", "this test was built"),
     (".ci/run", "it runs this test"),
     ("cargo install", "it changes the machine"),
     ("examples/smollm2/run.sh", "it downloads a model"),
+    ("kubectl", "it needs a cluster"),
+    ("podman", "it needs a container engine and downloads images"),
+    ("systemctl", "it changes the machine"),
+    ("cp deploy/systemd/", "it changes the machine"),
+    (
+        "sbatch",
+        "it needs a cluster; the script is run by the tests in `deploy/slurm.rs`",
+    ),
 ];
 
 fn documents() -> Vec<PathBuf> {

@@ -127,7 +127,11 @@ fn a_job_whose_time_is_up_is_put_back_into_the_line_and_goes_on() {
     let second = sbatch(&quickstart, &sets)
         .env("SLURM_RESTART_COUNT", "1")
         .output();
-    tools::succeeded(&second.unwrap());
+    let said = tools::succeeded(&second.unwrap());
+    assert!(
+        !said.contains("step committed step=0 "),
+        "it goes on where the first one stopped: {said}"
+    );
     quickstart.run("run", 1).finish().succeeded();
     assert_eq!(quickstart.adapter("out"), quickstart.adapter("run"));
 }
