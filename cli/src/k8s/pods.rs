@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_lies_on_the_volume_is_told_from_what_the_image_must_hold() {
-        let files = Files::of(&recipe("/data/out", "s3://b/p"));
+        let files = Files::of(&recipe("/data/out", "s3://bucket/runs"));
         let keys = |files: &[(String, String)]| {
             let keys = files.iter().map(|(key, _)| key.clone());
             keys.collect::<Vec<_>>()
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn results_must_go_to_the_volume_or_to_a_bucket() {
-        assert!(lost_results(&recipe("/data/out", "s3://b/p")).is_empty());
+        assert!(lost_results(&recipe("/data/out", "s3://bucket/runs")).is_empty());
         assert!(lost_results(&recipe("/data", "file:///data/s")).is_empty());
         let lost = lost_results(&recipe("/database/out", "file:///mnt/s"));
         assert_eq!(lost.len(), 2, "{lost:?}");

@@ -31,16 +31,11 @@ fn all(instruction: &str) -> Vec<String> {
 
 fn variable(name: &str) -> String {
     let words = all("ENV").join(" ");
-    let values = words
+    let mut values = words
         .split_whitespace()
         .filter_map(|word| word.split_once('='));
-    let value = values
-        .filter(|(key, _)| *key == name)
-        .map(|(_, value)| value);
-    value
-        .last()
-        .unwrap_or_else(|| panic!("no {name}"))
-        .to_owned()
+    let value = values.find(|(key, _)| *key == name);
+    value.unwrap_or_else(|| panic!("no {name}")).1.to_owned()
 }
 
 #[test]
