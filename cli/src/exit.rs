@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     Refused = 21,
     /// This worker's training thread did not get on.
     Hung = 22,
+    /// The GPU of this worker cannot be relied on.
+    Sick = 23,
     /// Stopped on request after writing a checkpoint; `--resume` goes on.
     Interrupted = 30,
     /// The ledger of a run contradicts itself, its plan, or what lies beside it.
@@ -175,6 +177,7 @@ mod tests {
             Exit::Job,
             Exit::Refused,
             Exit::Hung,
+            Exit::Sick,
             Exit::Interrupted,
             Exit::Ledger,
             Exit::Unproven,

@@ -4,10 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
+use weft_common::gpu_health::{Verdict, judge};
 use weft_worker::agent::{WorkerConfig, WorkerExit, run_worker};
 use weft_worker::device::Device;
+use weft_worker::health::{self, Monitor};
 use weft_worker::train::session::engine_factory;
 
 use crate::client::{CoordinatorUrl, DEFAULT_URL};
@@ -47,6 +50,9 @@ pub(crate) struct Args {
     /// Seconds that the training thread may take for what usually takes no time, before the worker ends as one that hangs
     #[arg(long, hide = true, default_value_t = 30)]
     hang_after: u64,
+    /// Computes on a GPU that its driver reports as sick, and does not watch it
+    #[arg(long, env = "WEFT_IGNORE_GPU_HEALTH", value_parser = FalseyValueParser::new())]
+    ignore_gpu_health: bool,
     /// Ends as soon as standard input does, so that it cannot outlive the process that started it
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -60,18 +66,38 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let threads = compute_threads(args.threads)?;
     let device = args.device.first(threads, &args.cache)?;
+    let health = match args.ignore_gpu_health {
+        true => None,
+        false => watch(&device)?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Environment, error))?;
-    let ended = runtime.block_on(work(args, device));
+    let ended = runtime.block_on(work(args, device, health));
     // A training thread that hangs must not keep the process.
     runtime.shutdown_background();
     ended
 }
 
-async fn work(args: &Args, device: Device) -> Result<(), Failure> {
+/// Watches the device, if it is a GPU that can be computed with.
+fn watch(device: &Device) -> Result<Option<Monitor>, Failure> {
+    let monitor = health::watch(device);
+    let verdict = monitor.as_ref().map(|monitor| judge(&monitor.now()));
+    match verdict {
+        Some(Verdict::Sick(sickness)) => Err(Failure::new(
+            Exit::Sick,
+            format_args!(
+                "{device} cannot be relied on, {sickness}; {}; --ignore-gpu-health computes on it all the same",
+                sickness.remedy()
+            ),
+        )),
+        Some(Verdict::Well | Verdict::Watch(_)) | None => Ok(monitor),
+    }
+}
+
+async fn work(args: &Args, device: Device, health: Option<Monitor>) -> Result<(), Failure> {
     let mut signals =
         StopSignals::listen().map_err(|error| Failure::new(Exit::Environment, error))?;
     let stop = CancellationToken::new();
@@ -87,6 +113,7 @@ async fn work(args: &Args, device: Device) -> Result<(), Failure> {
         connect_within: Duration::from_secs(args.connect_within),
         coordinator_grace: Duration::from_secs(args.coordinator_grace),
         hang_after: Duration::from_secs(args.hang_after),
+        health,
         stop: stop.clone(),
     };
     let agent = run_worker(config, engine_factory(device, args.cache.folder()));

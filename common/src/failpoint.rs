@@ -1,10 +1,11 @@
-//! Places at which a test lets the process die, stand still or be slow, named by the environment variable
-//! `WEFT_FAILPOINT`.
+//! Places at which a test lets the process die, stand still, be slow or get a GPU that is sick, named by the environment
+//! variable `WEFT_FAILPOINT`.
 //!
 //! It is for tests. `WEFT_FAILPOINT=reduced:kill` ends the process as `kill -9` does when it comes to `reduced` for the
 //! first time, `WEFT_FAILPOINT=reduced@3:stop` stops it as `kill -STOP` does at the third, and with `hang` the thread
 //! that comes there never goes on. Each fires once; `WEFT_FAILPOINT=leased@2:delay-500` takes half a second at the second
-//! time and at every later one. Without the variable a place costs a load and a branch.
+//! time and at every later one. With `xid-79` the worker's GPU has this error of NVIDIA's driver from then on, be the
+//! worker one without a GPU. Several are separated by commas. Without the variable a place costs a load and a branch.
 //!
 //! | name | whose | where |
 //! | --- | --- | --- |
@@ -21,6 +22,7 @@
 //! | `settling` | worker | its session has ended, and it is about to say what it holds |
 //! | `state-half-sent` | worker | one of the files of its state is sent to a joiner |
 //! | `state-half-received` | worker | a joiner has the first piece of the state |
+//! | `gpu-looked` | worker | its GPU is about to be asked how it is; only with an error of it |
 //! | `granting` | coordinator | a grant is about to be sent |
 //! | `sealing` | coordinator | a seal is |
 //! | `recording` | coordinator | the sum is agreed on, and its record not yet written |
@@ -54,9 +56,16 @@ enum Deed {
     Hang,
     /// The thread sleeps, now and at each later hit.
     Delay(Duration),
+    /// The GPU has this error from now on.
+    GpuError(u32),
 }
 
 impl Failpoint {
+    /// Several, separated by commas.
+    fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        text.split(',').map(Self::parse).collect()
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let (place, deed) = text.split_once(':').unwrap_or((text, ""));
         let (name, at) = place.split_once('@').unwrap_or((place, "1"));
@@ -74,7 +83,7 @@ impl Failpoint {
         }
         let hit = hits.fetch_add(1, Ordering::Relaxed) + 1;
         match self.deed {
-            Deed::Signal(_) | Deed::Hang => hit == self.at,
+            Deed::Signal(_) | Deed::Hang | Deed::GpuError(_) => hit == self.at,
             Deed::Delay(_) => hit >= self.at,
         }
     }
@@ -82,37 +91,72 @@ impl Failpoint {
 
 impl Deed {
     fn parse(text: &str) -> Result<Self, String> {
-        match (text, text.strip_prefix("delay-")) {
-            ("kill", _) => Ok(Self::Signal("KILL")),
-            ("stop", _) => Ok(Self::Signal("STOP")),
-            ("hang", _) => Ok(Self::Hang),
-            (_, Some(millis)) => {
+        match text.split_once('-').unwrap_or((text, "")) {
+            ("kill", "") => Ok(Self::Signal("KILL")),
+            ("stop", "") => Ok(Self::Signal("STOP")),
+            ("hang", "") => Ok(Self::Hang),
+            ("delay", millis) => {
                 let millis = millis.parse();
                 let millis = millis.map_err(|_| format!("{text:?} names no milliseconds"))?;
                 Ok(Self::Delay(Duration::from_millis(millis)))
             }
-            (_, None) => Err(format!(
-                "{text:?} is neither kill, stop, hang nor delay-MILLISECONDS"
+            ("xid", code) => {
+                let code = code.parse();
+                code.map(Self::GpuError)
+                    .map_err(|_| format!("{text:?} names no error code"))
+            }
+            _ => Err(format!(
+                "{text:?} is neither kill, stop, hang, delay-MILLISECONDS nor xid-CODE"
             )),
         }
     }
 }
 
-/// Dies, stands still or is slow here, where `WEFT_FAILPOINT` says so; otherwise nothing.
+/// What the variable names, each with how often its place was come to.
+static FAILPOINTS: OnceLock<Vec<(Failpoint, AtomicU32)>> = OnceLock::new();
+
+/// No error of the driver.
+const NO_ERROR: u32 = u32::MAX;
+
+/// The error of the GPU that came last.
+static GPU_ERROR: AtomicU32 = AtomicU32::new(NO_ERROR);
+
+/// Dies, stands still, is slow or gets a sick GPU here, where `WEFT_FAILPOINT` says so; otherwise nothing.
 pub fn hit(name: &str) {
-    static FAILPOINT: OnceLock<Option<Failpoint>> = OnceLock::new();
-    static HITS: AtomicU32 = AtomicU32::new(0);
-    let failpoint = FAILPOINT.get_or_init(from_environment).as_ref();
-    if let Some(failpoint) = failpoint.filter(|failpoint| failpoint.fires(name, &HITS)) {
+    let here = failpoints().iter();
+    for (failpoint, _) in here.filter(|(failpoint, hits)| failpoint.fires(name, hits)) {
         fire(failpoint);
     }
 }
 
-fn from_environment() -> Option<Failpoint> {
-    let text = std::env::var(VARIABLE).ok()?;
-    Failpoint::parse(&text)
+/// Whether the GPU has, or will have, an error that a test makes.
+#[must_use]
+pub fn gives_errors() -> bool {
+    let mut all = failpoints().iter();
+    all.any(|(failpoint, _)| matches!(failpoint.deed, Deed::GpuError(_)))
+}
+
+/// The error of NVIDIA's driver that the GPU has by the will of a test.
+#[must_use]
+pub fn gpu_error() -> Option<u32> {
+    Some(GPU_ERROR.load(Ordering::Relaxed)).filter(|code| *code != NO_ERROR)
+}
+
+fn failpoints() -> &'static [(Failpoint, AtomicU32)] {
+    FAILPOINTS.get_or_init(|| {
+        let failpoints = from_environment().into_iter();
+        let failpoints = failpoints.map(|failpoint| (failpoint, AtomicU32::new(0)));
+        failpoints.collect()
+    })
+}
+
+fn from_environment() -> Vec<Failpoint> {
+    let Ok(text) = std::env::var(VARIABLE) else {
+        return Vec::new();
+    };
+    Failpoint::parse_all(&text)
         .inspect_err(|why| tracing::error!("{VARIABLE}={text} is ignored: {why}"))
-        .ok()
+        .unwrap_or_default()
 }
 
 fn fire(failpoint: &Failpoint) {
@@ -124,6 +168,7 @@ fn fire(failpoint: &Failpoint) {
             thread::park();
         },
         Deed::Delay(time) => thread::sleep(*time),
+        Deed::GpuError(code) => GPU_ERROR.store(*code, Ordering::Relaxed),
     }
 }
 
@@ -158,11 +203,19 @@ mod tests {
         assert_eq!(point("settling:hang").deed, Deed::Hang);
         let half = Deed::Delay(Duration::from_millis(500));
         assert_eq!(point("leased:delay-500").deed, half);
+        assert_eq!(point("leased:xid-79").deed, Deed::GpuError(79));
+        let several = Failpoint::parse_all("leased@3:xid-79,leased:delay-500").unwrap();
+        assert_eq!(
+            several,
+            [point("leased@3:xid-79"), point("leased:delay-500")]
+        );
         for text in [
             "sealed",
             "sealed:burn",
             "sealed@x:kill",
             "leased:delay-long",
+            "leased:kill-9",
+            "leased:xid",
         ] {
             assert!(Failpoint::parse(text).is_err(), "{text}");
         }

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod failpoint;
 pub mod gguf;
+pub mod gpu_health;
 pub mod id;
 pub mod ledger;
 pub mod mapped;

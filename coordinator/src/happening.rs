@@ -89,6 +89,16 @@ impl Happening {
                 (Warning, "checkpoint_failed", text)
             }
             Notice::CheckpointOverdue(alarm) => (Warning, "checkpoint_overdue", alarm.to_string()),
+            Notice::GpuSick { worker, sickness } => {
+                let remedy = sickness.remedy();
+                let text = format!("{worker} is let go, {sickness}; {remedy}");
+                (Warning, "gpu_sick", text)
+            }
+            Notice::GpuConcern { worker, concern } => (
+                Warning,
+                "gpu_concern",
+                format!("GPU of {worker}: {concern}"),
+            ),
             Notice::Draining(reason) => (Info, "draining", format!("stopping: {reason}")),
             Notice::Ended(outcome) => (level_of(outcome), "ended", outcome.to_string()),
         };

@@ -11,6 +11,7 @@ pub mod collective;
 pub mod cuda;
 pub mod device;
 pub mod generate;
+pub mod health;
 pub mod lora;
 pub mod model;
 pub mod ops;

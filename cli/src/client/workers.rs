@@ -35,6 +35,8 @@ pub(super) struct WorkerDocument {
     micro_batches: u64,
     peak_resident_bytes: u64,
     kept_out: Option<String>,
+    gpu_health: Option<String>,
+    gpu_celsius: Option<u32>,
 }
 
 impl From<&WorkerInfo> for WorkerDocument {
@@ -50,6 +52,8 @@ impl From<&WorkerInfo> for WorkerDocument {
             micro_batches: worker.slots_computed,
             peak_resident_bytes: worker.peak_resident_bytes,
             kept_out: Some(worker.kept_out.clone()).filter(|why| !why.is_empty()),
+            gpu_health: Some(worker.gpu_health.clone()).filter(|health| !health.is_empty()),
+            gpu_celsius: worker.gpu_celsius,
         }
     }
 }
@@ -104,7 +108,7 @@ fn table(workers: &[WorkerInfo]) -> Table<9> {
             id,
             worker.host.clone(),
             worker.ip.clone(),
-            worker.device.clone(),
+            device(worker),
             memory(worker.memory_bytes),
             memory(worker.peak_resident_bytes),
             grouped(worker.slots_computed),
@@ -116,6 +120,15 @@ fn table(workers: &[WorkerInfo]) -> Table<9> {
         ]);
     }
     table
+}
+
+/// `NVIDIA H200, 61 °C`, or what is wrong with it.
+fn device(worker: &WorkerInfo) -> String {
+    let health =
+        Some(worker.gpu_health.clone()).filter(|health| !["", "ok"].contains(&health.as_str()));
+    let celsius = worker.gpu_celsius.map(|celsius| format!("{celsius} °C"));
+    let parts = [Some(worker.device.clone()), celsius, health];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// `23.5 GiB`, or `10.3 MiB` of what is small.
@@ -135,4 +148,27 @@ pub(super) fn labels(labels: &BTreeMap<String, String>) -> String {
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     pairs.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_says_how_it_is() {
+        let said = |health: &str, celsius| {
+            device(&WorkerInfo {
+                device: "NVIDIA H200".to_owned(),
+                gpu_health: health.to_owned(),
+                gpu_celsius: celsius,
+                ..WorkerInfo::default()
+            })
+        };
+        assert_eq!(said("", None), "NVIDIA H200");
+        assert_eq!(said("ok", Some(61)), "NVIDIA H200, 61 °C");
+        assert_eq!(
+            said("throttled: too hot", Some(92)),
+            "NVIDIA H200, 92 °C, throttled: too hot"
+        );
+    }
 }

@@ -56,6 +56,7 @@ fn kind(exit: Exit) -> ErrorKind {
         | Exit::Ledger
         | Exit::Unproven
         | Exit::Hung
+        | Exit::Sick
         | Exit::Aborted => ErrorKind::Internal,
     }
 }

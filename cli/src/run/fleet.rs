@@ -12,6 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::device::Devices;
+use crate::exit::Exit;
 use crate::output::memory::Resident;
 
 /// Lines of a dead worker's log that are shown.
@@ -94,6 +95,11 @@ impl Fleet {
         }
     }
 
+    /// Whether a worker that ended is not replaced, because its GPU is sick and others go on.
+    pub(super) fn does_without(&self, exited: &Exited) -> bool {
+        exited.is_sick() && !self.members.is_empty()
+    }
+
     /// How long to wait before the worker that `exited` is replaced; `None` where that makes no sense any more.
     pub(super) fn pause(&mut self, exited: &Exited) -> Option<Duration> {
         if exited.lived >= SHORT_LIFE {
@@ -165,6 +171,12 @@ impl Exited {
     pub(super) fn headline(&self) -> String {
         let text = self.to_string();
         text.split(';').next().unwrap_or_default().to_owned()
+    }
+
+    /// Whether its GPU cannot be relied on.
+    fn is_sick(&self) -> bool {
+        let code = self.status.as_ref().ok().and_then(ExitStatus::code);
+        code == Some(Exit::Sick as i32)
     }
 
     fn is_success(&self) -> bool {
@@ -246,6 +258,25 @@ impl std::fmt::Display for Exited {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exited(code: i32) -> Exited {
+        use std::os::unix::process::ExitStatusExt;
+
+        Exited {
+            number: 1,
+            pid: None,
+            lived: Duration::from_secs(1),
+            status: Ok(ExitStatus::from_raw(code << 8)),
+            log: PathBuf::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_worker_whose_gpu_is_sick_is_done_without_and_not_the_last() {
+        assert!(exited(23).is_sick());
+        assert!(!exited(13).is_sick());
+        assert!(!Fleet::none().does_without(&exited(23)));
+    }
 
     #[test]
     fn a_dead_worker_is_reported_with_the_end_of_its_log() {

@@ -73,6 +73,10 @@ pub(super) async fn follow(
                 job.cancel().await;
             }
             exited = fleet.next_exit() => {
+                if fleet.does_without(&exited) {
+                    observer.say(&format!("warning: worker {} has a sick GPU; the others go on: {exited}", exited.number));
+                    continue;
+                }
                 let Some(pause) = fleet.pause(&exited) else {
                     return Err(Failure::new(Exit::Job, format_args!("workers end again and again: {exited}")));
                 };

@@ -86,6 +86,8 @@ impl Observer {
             | Notice::Waiting(_)
             | Notice::CheckpointFailed { .. }
             | Notice::CheckpointOverdue(_)
+            | Notice::GpuSick { .. }
+            | Notice::GpuConcern { .. }
             | Notice::Draining(_) => self.say_of(notice),
             Notice::Ended(_) => {
                 if let Some(progress) = &self.progress {

@@ -2,6 +2,7 @@
 
 mod command;
 mod event;
+mod gpu_health;
 mod hello;
 mod holding;
 mod shared;

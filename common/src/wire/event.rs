@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{CheckpointRef, EngineInfo, ErrorKind, Membership, Round, SlotOutcome, SumHealth};
+use crate::gpu_health::GpuHealth;
 use crate::id::{Digest, LeaseId, SlotId, Step, WorkerId};
 
 /// What a worker reports over its session.
@@ -34,7 +35,7 @@ pub enum Event {
 }
 
 /// Sign of life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Heartbeat {
     /// Micro-batches computed since the process started.
     pub slots_computed: u64,
@@ -42,6 +43,8 @@ pub struct Heartbeat {
     pub peak_resident_bytes: u64,
     /// Memory of the GPU that is in use, by its driver's count, after the last order; 0 on a CPU and where unknown.
     pub device_bytes: u64,
+    /// How its GPU is; nothing on a CPU, and where no driver says it.
+    pub gpu: Option<GpuHealth>,
 }
 
 /// What a worker holds of a job; with it, the worker could become a member.

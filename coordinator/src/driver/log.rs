@@ -42,6 +42,10 @@ pub(super) fn log(job: Option<&JobId>, notice: &Notice) {
             message,
         } => warn!(job, step = %checkpoint.next_step, message, "checkpoint failed"),
         Notice::CheckpointOverdue(alarm) => error!(job, "{alarm}"),
+        Notice::GpuSick { worker, sickness } => {
+            error!(job, %worker, remedy = %sickness.remedy(), "{sickness}; the worker is let go");
+        }
+        Notice::GpuConcern { worker, concern } => warn!(job, %worker, "GPU: {concern}"),
         Notice::Draining(cause) => info!(job, cause, "job drains"),
         Notice::Ended(outcome) => info!(job, %outcome, "job ended"),
     }

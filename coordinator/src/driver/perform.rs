@@ -151,6 +151,8 @@ impl Driver {
             | Notice::StepCommitted(_)
             | Notice::CheckpointFailed { .. }
             | Notice::CheckpointOverdue(_)
+            | Notice::GpuSick { .. }
+            | Notice::GpuConcern { .. }
             | Notice::Draining(_)
             | Notice::Ended(_) => {}
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weft_common::checkpoint::AgeAlarm;
+use weft_common::gpu_health::{Concern, Sickness};
 use weft_common::id::{Digest, Epoch, JobId, SlotId, Step, WorkerId};
 use weft_common::ledger::CommitRecord;
 use weft_common::wire::{
@@ -146,6 +147,20 @@ pub enum Notice {
     },
     /// No checkpoint was completed for too long; training goes on.
     CheckpointOverdue(AgeAlarm),
+    /// A worker's GPU is sick: the worker is let go.
+    GpuSick {
+        /// Which.
+        worker: WorkerName,
+        /// What it has.
+        sickness: Sickness,
+    },
+    /// Something of a worker's GPU is worth knowing; work goes on.
+    GpuConcern {
+        /// Which.
+        worker: WorkerName,
+        /// What.
+        concern: Concern,
+    },
     /// The job finishes what it does and ends.
     Draining(String),
     /// The job is over.

@@ -11,6 +11,7 @@ use weft_common::wire::{
 };
 
 use super::flapping::Flapping;
+use super::gpu::{GpuNews, GpuRecord};
 use super::outcome::{LossCause, WorkerName};
 use super::terms::{Limits, Needs};
 
@@ -41,6 +42,8 @@ pub struct WorkerRecord {
     pub last_heard: Timestamp,
     /// Its last sign of life.
     pub heartbeat: Heartbeat,
+    /// What people were told of its GPU.
+    pub gpu: GpuRecord,
     /// The job it works for.
     pub job: Option<JobId>,
     /// Why it is given no job any more: it is about to end, or did what an honest, healthy worker cannot.
@@ -118,6 +121,7 @@ impl Fleet {
             since: now,
             last_heard: now,
             heartbeat: Heartbeat::default(),
+            gpu: GpuRecord::default(),
             job: None,
             kept_out: None,
             kept: None,
@@ -196,10 +200,15 @@ impl Fleet {
         }
     }
 
-    /// Keeps a sign of life.
-    pub fn beat(&mut self, worker: WorkerId, heartbeat: Heartbeat) {
-        if let Some(record) = self.workers.get_mut(&worker) {
-            record.heartbeat = heartbeat;
+    /// Keeps a sign of life; what it has to say of the worker's GPU that is new.
+    pub fn beat(&mut self, worker: WorkerId, heartbeat: Heartbeat) -> GpuNews {
+        let Some(record) = self.workers.get_mut(&worker) else {
+            return GpuNews::default();
+        };
+        record.heartbeat = heartbeat;
+        match &record.heartbeat.gpu {
+            Some(health) => record.gpu.hear(health),
+            None => GpuNews::default(),
         }
     }
 
@@ -342,7 +351,7 @@ impl Fleet {
         if self.workers.values().all(|record| record.job.is_some()) {
             return Vec::new();
         }
-        let free = |record: &WorkerRecord| record.job.is_none();
+        let free = |record: &WorkerRecord| record.job.is_none() && record.gpu.sickness().is_none();
         let suited = self.suited(needs, now).filter(|(_, record)| free(record));
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for (worker, record) in suited {

@@ -11,6 +11,7 @@ mod ending;
 mod event;
 mod flapping;
 mod fleet;
+mod gpu;
 mod grants;
 mod invariants;
 mod job;
@@ -46,6 +47,7 @@ pub use terms::{CommittedSum, Continued, JobTerms, Limits, Needs, OnNonFinite};
 
 use context::Context;
 use fleet::Fleet;
+use gpu::GpuNews;
 use invariants::Checks;
 use job::{JobEvent, Loss};
 use jobs::Jobs;
@@ -151,7 +153,9 @@ impl Engine {
             Event::ScaleRequested { job, workers } => {
                 self.tell_job(&job, JobEvent::ScaleRequested(workers), now, out);
             }
-            Event::DrainRequested(worker) => self.drain(worker, now, out),
+            Event::DrainRequested(worker) => {
+                self.let_go(worker, "it was drained".to_owned(), now, out);
+            }
             Event::Retired { reason } => self.retire(reason, out),
             Event::Attached {
                 worker,
@@ -262,7 +266,8 @@ impl Engine {
             return;
         }
         if let wire::Event::Heartbeat(heartbeat) = event {
-            self.fleet.beat(worker, heartbeat);
+            let news = self.fleet.beat(worker, heartbeat);
+            self.heed_gpu(worker, news, now, out);
             return;
         }
         let job = self.fleet.get(worker).and_then(|record| record.job.clone());
@@ -272,12 +277,29 @@ impl Engine {
         }
     }
 
-    /// As if the worker itself had been told to stop.
-    fn drain(&mut self, worker: WorkerId, now: Timestamp, out: &mut Vec<Action>) {
+    /// Tells people what is new about a worker's GPU, and lets a worker go whose GPU is sick: from its job, or from the
+    /// next one where that ended before.
+    fn heed_gpu(&mut self, worker: WorkerId, news: GpuNews, now: Timestamp, out: &mut Vec<Action>) {
         let Some(record) = self.fleet.get(worker) else {
             return;
         };
-        let reason = "it was drained".to_owned();
+        let free = record.job.is_none() && record.kept_out.is_none();
+        let due = news.sick.is_some() || free;
+        let sickness = record.gpu.sickness().filter(|_| due);
+        for notice in news.notices(|| record.name(worker, None)) {
+            let job = record.job.clone();
+            out.push(Action::Notify { job, notice });
+        }
+        if let Some(sickness) = sickness {
+            self.let_go(worker, sickness.to_string(), now, out);
+        }
+    }
+
+    /// As if the worker itself had been told to stop.
+    fn let_go(&mut self, worker: WorkerId, reason: String, now: Timestamp, out: &mut Vec<Action>) {
+        let Some(record) = self.fleet.get(worker) else {
+            return;
+        };
         match record.job.clone() {
             Some(job) => {
                 let leave = wire::Event::Leave { reason };

@@ -249,6 +249,8 @@ impl JobView {
             | Notice::CheckpointSaved { .. }
             | Notice::CheckpointFailed { .. }
             | Notice::CheckpointOverdue(_)
+            | Notice::GpuSick { .. }
+            | Notice::GpuConcern { .. }
             | Notice::Draining(_) => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use weft_common::gpu_health::judge;
 use weft_common::id::{JobId, WorkerId};
 use weft_common::wire::{Heartbeat, WorkerFacts};
 use weft_proto::v1;
@@ -32,7 +33,7 @@ impl WorkerView {
             facts: record.facts.clone(),
             ip: record.ip,
             job: record.job.clone(),
-            heartbeat: record.heartbeat,
+            heartbeat: record.heartbeat.clone(),
             kept_out: record.kept_out.clone(),
         }
     }
@@ -40,6 +41,7 @@ impl WorkerView {
 
 impl From<WorkerView> for v1::WorkerInfo {
     fn from(view: WorkerView) -> Self {
+        let gpu = view.heartbeat.gpu.as_ref();
         Self {
             worker: view.worker.to_string(),
             host: view.facts.host,
@@ -51,6 +53,8 @@ impl From<WorkerView> for v1::WorkerInfo {
             slots_computed: view.heartbeat.slots_computed,
             peak_resident_bytes: view.heartbeat.peak_resident_bytes,
             kept_out: view.kept_out.unwrap_or_default(),
+            gpu_health: gpu.map(|gpu| judge(gpu).to_string()).unwrap_or_default(),
+            gpu_celsius: gpu.and_then(|gpu| gpu.celsius),
         }
     }
 }

@@ -99,6 +99,8 @@ fn the_names_in_json_are_those_that_are_promised() {
         "micro_batches": 12_345,
         "peak_resident_bytes": 1_610_612_736,
         "kept_out": null,
+        "gpu_health": null,
+        "gpu_celsius": null,
     });
     assert_eq!(workers["workers"][0], worker);
 }

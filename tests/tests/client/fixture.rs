@@ -122,6 +122,8 @@ pub(crate) fn worker(id: &str, host: &str, job: &str) -> WorkerInfo {
         slots_computed: 12_345,
         peak_resident_bytes: 3 << 29,
         kept_out: String::new(),
+        gpu_health: String::new(),
+        gpu_celsius: None,
     }
 }
 

@@ -111,6 +111,7 @@ impl Cluster {
             connect_within: PATIENCE,
             coordinator_grace: PATIENCE,
             hang_after: PATIENCE,
+            health: None,
             stop: stop.clone(),
         };
         let exit = tokio::spawn(run_worker(config, factory(behaviour)));
@@ -222,6 +223,8 @@ impl Run {
                 | Notice::RolledBack { .. }
                 | Notice::CheckpointFailed { .. }
                 | Notice::CheckpointOverdue(_)
+                | Notice::GpuSick { .. }
+                | Notice::GpuConcern { .. }
                 | Notice::Draining(_) => {}
             }
         }

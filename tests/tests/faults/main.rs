@@ -5,6 +5,7 @@
 
 mod coordinator;
 mod document;
+mod gpu;
 mod hang;
 mod joiner;
 mod network;

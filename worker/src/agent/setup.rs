@@ -10,6 +10,7 @@ use weft_common::id::JobId;
 use weft_common::recipe::Recipe;
 
 use super::{Engine, EngineError};
+use crate::health::Monitor;
 
 /// How a worker runs.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct WorkerConfig {
     pub coordinator_grace: Duration,
     /// How long the training thread may take for what usually takes no time, before the worker ends itself.
     pub hang_after: Duration,
+    /// How the GPU is; nothing on a CPU, and where no driver says it.
+    pub health: Option<Monitor>,
     /// Raised when the process is told to stop; the worker then asks to be let go.
     pub stop: CancellationToken,
 }

@@ -89,6 +89,22 @@ impl Driver {
     }
 }
 
+/// What management tools call the GPU of this number: `GPU-` and 16 bytes in five groups.
+///
+/// # Errors
+/// The driver's, in words.
+pub fn uuid(ordinal: usize) -> Result<String, String> {
+    let number = c_int::try_from(ordinal).map_err(|error| error.to_string())?;
+    let bytes = device::get(number).and_then(device::get_uuid);
+    let bytes = bytes.map_err(|error| format!("GPU {ordinal} has no UUID: {error}"))?;
+    let bytes = bytes.bytes.map(i8_to_u8);
+    Ok(format!("GPU-{}", uuid::Uuid::from_bytes(bytes)))
+}
+
+fn i8_to_u8(byte: std::ffi::c_char) -> u8 {
+    byte.to_ne_bytes()[0]
+}
+
 fn facts(ordinal: c_int) -> Result<GpuFacts, DriverError> {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,

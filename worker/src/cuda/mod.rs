@@ -24,7 +24,7 @@ pub use cache::KernelCache;
 pub use compiler::{Compiler, Prepared};
 pub use cublas_lt::CublasLt;
 pub(crate) use cublas_lt::Opaque;
-pub use driver::{Driver, GpuFacts};
+pub use driver::{Driver, GpuFacts, uuid};
 pub use gpu::{Gpu, GpuError};
 pub use half_format::HalfFormat;
 pub use inventory::Inventory;

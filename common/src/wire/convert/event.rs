@@ -61,6 +61,7 @@ impl From<Heartbeat> for v1::Heartbeat {
             slots_computed: from.slots_computed,
             peak_resident_bytes: from.peak_resident_bytes,
             device_bytes: from.device_bytes,
+            gpu: from.gpu.map(Into::into),
         }
     }
 }
@@ -71,6 +72,7 @@ impl From<v1::Heartbeat> for Heartbeat {
             slots_computed: from.slots_computed,
             peak_resident_bytes: from.peak_resident_bytes,
             device_bytes: from.device_bytes,
+            gpu: from.gpu.map(Into::into),
         }
     }
 }

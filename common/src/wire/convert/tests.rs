@@ -3,6 +3,8 @@ use std::time::Duration;
 use weft_proto::v1;
 
 use super::WireError;
+use crate::gpu_health::xid::Xid;
+use crate::gpu_health::{GpuHealth, Slowdown};
 use crate::id::{Digest, Epoch, LeaseId, Rank, SlotId, Step, Term, WorkerId};
 use crate::plan::SlotPlan;
 use crate::wire::*;
@@ -159,7 +161,22 @@ fn events() -> Vec<Event> {
             slots_computed: 3,
             peak_resident_bytes: 4,
             device_bytes: 5,
+            gpu: Some(GpuHealth {
+                age: Duration::from_millis(1500),
+                xids: vec![Xid(63), Xid(79)],
+                uncorrected_ecc: 6,
+                remap_failed: true,
+                remap_pending: false,
+                slowdown: Slowdown {
+                    hardware: true,
+                    thermal: false,
+                    power_brake: true,
+                },
+                celsius: Some(71),
+                lost: true,
+            }),
         }),
+        Event::Heartbeat(Heartbeat::default()),
         Event::Prepared(holding()),
         Event::SyncFailed(SyncFailed {
             membership: membership(),

@@ -78,7 +78,7 @@ impl Run {
             timing: round.timing(since, cx.now),
             members: members
                 .filter_map(|id| cx.fleet.get(id))
-                .map(|record| record.heartbeat)
+                .map(|record| record.heartbeat.clone())
                 .collect(),
         }
     }

@@ -4,6 +4,7 @@ mod acting;
 mod age;
 mod fixture;
 mod forming;
+mod gpu;
 mod hangs;
 mod joining;
 mod leaving;

@@ -44,6 +44,7 @@ pub(super) async fn work(hub: Hub, host: u32) -> Result<(), Box<dyn Error>> {
             connect_within: PATIENCE,
             coordinator_grace: PATIENCE,
             hang_after: PATIENCE,
+            health: None,
             stop: CancellationToken::new(),
         };
         let exit = run_worker_within(config, around, (Box::new(training), received)).await;

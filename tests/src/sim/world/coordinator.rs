@@ -83,6 +83,8 @@ impl World {
             | Notice::CheckpointSaved { .. }
             | Notice::CheckpointFailed { .. }
             | Notice::CheckpointOverdue(_)
+            | Notice::GpuSick { .. }
+            | Notice::GpuConcern { .. }
             | Notice::Draining(_) => {}
         }
     }

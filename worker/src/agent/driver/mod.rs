@@ -24,6 +24,7 @@ use super::surroundings::{Surroundings, Trainer};
 use super::thread::Place;
 use super::trainer::OnThread;
 use super::watchdog::LOOK_EVERY;
+use crate::health::Monitor;
 
 /// A worker that asked to be let go ends by then: within a pod's usual grace of 60 s.
 const LEAVE_WITHIN: Duration = Duration::from_secs(50);
@@ -219,10 +220,12 @@ impl Driver {
     }
 
     fn beat(&mut self) -> Option<WorkerExit> {
+        let gpu = self.outside.config.health.as_ref().map(Monitor::now);
         self.perform_all(vec![Action::Send(Event::Heartbeat(Heartbeat {
             slots_computed: self.slots_computed,
             peak_resident_bytes: peak_resident_bytes(),
             device_bytes: self.trainer.device_bytes(),
+            gpu,
         }))])
     }
 }

@@ -180,6 +180,7 @@ impl Worker {
             connect_within: PATIENCE,
             coordinator_grace,
             hang_after: Duration::from_secs(30),
+            health: None,
             stop: stop.clone(),
         };
         let exit = tokio::spawn(run_worker(config, factory));
