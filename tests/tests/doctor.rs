@@ -70,3 +70,30 @@ fn an_unknown_generation_is_refused_with_those_that_are_known() {
     let finished = doctor(cache.path(), &["--compile-kernels", "hopper"]).finish();
     finished.ended_with(2, &["hopper", "sm_90a"]);
 }
+
+#[test]
+fn a_peer_that_listens_is_reached_and_one_that_does_not_is_an_error() {
+    let cache = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let finished = doctor(cache.path(), &["--reach", &address]).finish();
+    let report: Value = serde_json::from_str(&finished.succeeded().printed).unwrap();
+    assert!(report["reached"][0]["millis"].is_number(), "{report}");
+    assert!(report["network"]["interfaces"].is_array(), "{report}");
+    drop(listener);
+
+    let finished = Weft::new(cache.path(), ["doctor", "--reach", &address]).finish();
+    finished.ended_with(13, &[&address, "nobody listens"]);
+}
+
+#[test]
+fn a_choice_of_interfaces_that_leaves_none_is_warned_of() {
+    let cache = tempfile::tempdir().unwrap();
+    let finished = doctor(cache.path(), &[])
+        .env("NCCL_SOCKET_IFNAME", "no-such-interface")
+        .finish();
+    finished.ended_with(
+        0,
+        &["NCCL_SOCKET_IFNAME=no-such-interface names no interface"],
+    );
+}

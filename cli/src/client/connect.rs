@@ -117,6 +117,14 @@ pub(super) enum About<'a> {
 }
 
 impl ConnectArgs {
+    /// The coordinator at `url`, with the usual patience.
+    pub(super) fn to(url: CoordinatorUrl) -> Self {
+        Self {
+            coordinator: url,
+            timeout: None,
+        }
+    }
+
     /// Which coordinator.
     pub(super) fn url(&self) -> &CoordinatorUrl {
         &self.coordinator

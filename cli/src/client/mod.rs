@@ -5,6 +5,7 @@ pub(crate) mod cancel;
 pub(crate) mod drain;
 pub(crate) mod jobs;
 pub(crate) mod logs;
+pub(crate) mod probe;
 pub(crate) mod scale;
 pub(crate) mod status;
 pub(crate) mod submit;

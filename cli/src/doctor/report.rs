@@ -7,6 +7,11 @@ use serde::Serialize;
 use weft_worker::cuda::library::{Opened, Origin};
 use weft_worker::cuda::{Arch, GpuFacts, Inventory, KernelCache, Nccl, Prepared};
 
+use super::network::Network;
+use super::reach::Reached;
+use super::shared_memory::SharedMemory;
+use super::topology::Topology;
+
 /// Everything found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -17,6 +22,14 @@ pub(crate) struct Report {
     cublas_lt: Option<Found>,
     nccl: Option<Found>,
     gpus: Vec<GpuReport>,
+    /// How each GPU reaches each, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<Topology>,
+    shared_memory: Option<SharedMemory>,
+    network: Network,
+    /// Who was to be reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) reached: Vec<Reached>,
     /// What is there and known to be bad.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
@@ -73,7 +86,22 @@ impl Report {
             Found::of(format!("{major}.{minor}.{patch}"), lt.opened())
         });
         let nccl = inventory.nccl.as_ref().ok();
-        let warnings = nccl.and_then(Nccl::warning).into_iter().collect();
+        let gpus = inventory.gpus.as_ref().map_or(0, Vec::len);
+        let (links, no_links) = match Topology::look(gpus) {
+            Ok(links) => (links, None),
+            Err(why) => (None, Some(why)),
+        };
+        let shared_memory = SharedMemory::look();
+        let network = Network::look();
+        let warnings = [
+            nccl.and_then(Nccl::warning),
+            no_links,
+            links.as_ref().and_then(Topology::warning),
+            // Without a second GPU nothing talks through it.
+            SharedMemory::warning(shared_memory.as_ref()).filter(|_| gpus > 1),
+            network.warning(),
+        ];
+        let warnings = warnings.into_iter().flatten().collect();
         let nccl = nccl.map(|nccl| Found::of(nccl.version().to_string(), nccl.opened()));
         let obstacles = inventory.obstacles();
         Self {
@@ -89,9 +117,20 @@ impl Report {
                 .flatten()
                 .map(GpuReport::new)
                 .collect(),
+            links,
+            shared_memory,
+            network,
+            reached: Vec::new(),
             obstacles,
             kernels: Vec::new(),
         }
+    }
+}
+
+impl Report {
+    /// What failed of what was asked for.
+    pub(super) fn unreached(&self) -> Vec<String> {
+        self.reached.iter().filter_map(Reached::error).collect()
     }
 }
 
@@ -169,6 +208,16 @@ impl fmt::Display for Report {
                 gpu.memory_bytes as f64 / f64::from(1 << 30),
                 gpu.multiprocessors
             )?;
+        }
+        if let Some(links) = &self.links {
+            links.fmt(f)?;
+        }
+        if let Some(shared_memory) = &self.shared_memory {
+            shared_memory.fmt(f)?;
+        }
+        self.network.fmt(f)?;
+        for reached in &self.reached {
+            reached.fmt(f)?;
         }
         for kernels in &self.kernels {
             writeln!(

@@ -1,7 +1,10 @@
 //! What `jobs`, `status` and `workers` show.
 
+use std::path::Path;
+
 use serde_json::json;
 use weft_proto::v1::JobPhase;
+use weft_tests::process::Weft;
 
 use crate::fixture::{
     DONE, FAILED, LOST, RUNNING, THEN, WAITING, event, json, printed, running, step, weft, world,
@@ -251,4 +254,21 @@ fn a_state_of_a_later_version_is_shown_as_unknown() {
     });
     assert!(printed(&stub, &["jobs"]).contains("   unknown   "));
     assert!(printed(&stub, &["status", "medical"]).contains("unknown to this version"));
+}
+
+#[test]
+fn doctor_asks_a_coordinator_for_its_version() {
+    let stub = Stub::start(world());
+    let url = stub.url();
+    let finished = weft(&stub, &["doctor", "--coordinator", &url]).finish();
+    let expected = format!("weft {}, 2 workers", env!("CARGO_PKG_VERSION"));
+    finished.ended_with(0, &[&url, &expected]);
+    drop(stub);
+
+    let finished = Weft::new(
+        Path::new("cache-that-is-not-used"),
+        ["doctor", "--coordinator", "127.0.0.1:1"],
+    )
+    .finish();
+    finished.ended_with(13, &["http://127.0.0.1:1"]);
 }

@@ -291,7 +291,10 @@ impl Control for Service {
         _: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
         let workers = self.world().await.workers;
-        Ok(Response::new(v1::ListWorkersReply { workers }))
+        Ok(Response::new(v1::ListWorkersReply {
+            workers,
+            weft_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
     }
 
     async fn drain_worker(

@@ -17,6 +17,7 @@ pub mod kernels;
 pub mod library;
 pub mod nccl;
 mod nvrtc;
+mod topology;
 mod usage;
 
 pub use arch::{Arch, UnknownArch};
@@ -30,4 +31,5 @@ pub use half_format::HalfFormat;
 pub use inventory::Inventory;
 pub use nccl::Nccl;
 pub use nvrtc::{Compiled, Nvrtc, NvrtcError};
+pub use topology::{Link, links};
 pub use usage::{FunctionUsage, function_usage};

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
+use weft_common::wire::WEFT_VERSION;
 use weft_proto::v1;
 use weft_proto::v1::control_server::Control;
 
@@ -95,7 +96,10 @@ impl Control for ControlService {
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
         let workers = self.coordinator.workers();
         let workers = workers.iter().cloned().map(Into::into).collect();
-        Ok(Response::new(v1::ListWorkersReply { workers }))
+        Ok(Response::new(v1::ListWorkersReply {
+            workers,
+            weft_version: WEFT_VERSION.to_owned(),
+        }))
     }
 
     async fn drain_worker(
