@@ -1,6 +1,7 @@
 //! `weft plan`: what would run. Changes nothing but the cache of prepared data.
 
 mod gpu;
+mod share;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::output::print;
 use crate::preflight::Preflight;
 use crate::recipe::{CacheArgs, RecipeArgs};
 use gpu::GpuMemory;
+use share::Share;
 
 /// Steps that the figures on slots are taken from: one costs microseconds, but a long run has many.
 const SAMPLED_STEPS: u64 = 1000;
@@ -33,6 +35,9 @@ pub(crate) struct Args {
     /// The memory of a GPU to plan for, as in `24GiB`; that of this machine's where it has one
     #[arg(long, value_name = "SIZE")]
     gpu_memory: Option<ByteSize>,
+    /// Says how far the steps fill so many workers, and what a larger batch would change
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    workers: Option<u32>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -42,7 +47,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let loaded = args.recipe.load()?;
     let preflight = Preflight::inspect(loaded.recipe, &args.cache.folder(), Problems::default())?;
-    let plan = Plan::of(&preflight, gpu::limit(args.gpu_memory, &preflight));
+    let mut plan = Plan::of(&preflight, gpu::limit(args.gpu_memory, &preflight));
+    plan.at_workers = args.workers.map(|workers| Share::of(&preflight, workers));
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|error| Failure::new(Exit::Internal, error))?;
@@ -69,6 +75,8 @@ struct Plan {
     slots: Slots,
     workers_min: u32,
     workers_max: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_workers: Option<Share>,
     memory_bytes_per_worker: BTreeMap<&'static str, u64>,
     gpu: GpuMemory,
     warnings: Vec<String>,
@@ -105,6 +113,7 @@ impl Plan {
             slots,
             workers_min: *workers.start(),
             workers_max: *workers.end(),
+            at_workers: None,
             memory_bytes_per_worker: memory(preflight, slots.largest_tokens),
             gpu: GpuMemory::of(preflight, slots.largest_tokens, gpu_limit),
             warnings: report.warnings.iter().map(ToString::to_string).collect(),
@@ -225,6 +234,9 @@ impl fmt::Display for Plan {
             grouped(largest_tokens)
         )?;
         writeln!(f, "workers    {} to {}", self.workers_min, self.workers_max)?;
+        if let Some(share) = &self.at_workers {
+            writeln!(f, "{share}")?;
+        }
         for (plan, bytes) in &self.memory_bytes_per_worker {
             writeln!(
                 f,
