@@ -108,6 +108,7 @@ impl Cluster {
             labels: std::collections::BTreeMap::new(),
             cache_dir: self.dir.path().join("cache"),
             listen_ip: "127.0.0.1".parse().unwrap(),
+            from_ip: None,
             connect_within: PATIENCE,
             coordinator_grace: PATIENCE,
             hang_after: PATIENCE,

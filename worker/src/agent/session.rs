@@ -58,6 +58,7 @@ pub(super) fn endpoint(config: &WorkerConfig) -> Result<Endpoint, String> {
         .http2_keep_alive_interval(KEEPALIVE_EVERY)
         .keep_alive_timeout(KEEPALIVE_WITHIN)
         .keep_alive_while_idle(true)
+        .local_address(config.from_ip)
         .tcp_nodelay(true))
 }
 

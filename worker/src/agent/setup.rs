@@ -27,6 +27,9 @@ pub struct WorkerConfig {
     pub cache_dir: PathBuf,
     /// Address that the ring and the server of the state listen on; must be reachable by the other workers.
     pub listen_ip: IpAddr,
+    /// Address that the coordinator is spoken to from, and others are told to reach the worker at; the system's choice where
+    /// there is none.
+    pub from_ip: Option<IpAddr>,
     /// How long to look for the coordinator at first before giving up.
     pub connect_within: Duration,
     /// How long to look for it again once it was lost; what the worker holds is kept meanwhile.

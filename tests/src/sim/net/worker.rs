@@ -41,6 +41,7 @@ pub(super) async fn work(hub: Hub, host: u32) -> Result<(), Box<dyn Error>> {
             labels: BTreeMap::new(),
             cache_dir: hub.folder().join("cache"),
             listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            from_ip: None,
             connect_within: PATIENCE,
             coordinator_grace: PATIENCE,
             hang_after: PATIENCE,

@@ -177,6 +177,7 @@ impl Worker {
             labels: std::collections::BTreeMap::new(),
             cache_dir: cache.to_owned(),
             listen_ip: LOOPBACK,
+            from_ip: None,
             connect_within: PATIENCE,
             coordinator_grace,
             hang_after: Duration::from_secs(30),

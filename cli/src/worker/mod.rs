@@ -1,6 +1,8 @@
 //! `weft worker`: joins a coordinator and computes until it is dismissed.
 
-use std::net::{IpAddr, Ipv4Addr};
+mod interface;
+
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use crate::device::DeviceArgs;
 use crate::exit::{Exit, Failure};
 use crate::recipe::CacheArgs;
 use crate::signals::StopSignals;
+use interface::{Place, tell_nccl};
 
 /// Arguments of `weft worker`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +41,14 @@ pub(crate) struct Args {
     /// Address on which other workers reach this one [default: loopback for a coordinator there, else all]
     #[arg(long, value_name = "IP")]
     listen_ip: Option<IpAddr>,
+    /// Interface over which others reach this worker and NCCL talks, as in `eth0`; sets NCCL_SOCKET_IFNAME unless it is set
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "WEFT_INTERFACE",
+        conflicts_with = "listen_ip"
+    )]
+    interface: Option<String>,
     /// Seconds to look for the coordinator
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     connect_within: u64,
@@ -58,8 +69,30 @@ pub(crate) struct Args {
     until_stdin_closes: bool,
 }
 
+impl Args {
+    /// Where others reach the worker. Must come before the first thread: it may change the environment.
+    fn place(&self) -> Result<Place, Failure> {
+        let here = self.coordinator.is_here();
+        match (&self.interface, self.listen_ip) {
+            (Some(interface), _) => {
+                // All workers of `weft run` are here, and find each other over loopback.
+                let place = match self.until_stdin_closes {
+                    true => Ok(Place::usual(here)),
+                    false => Place::on(interface, here),
+                };
+                let place = place.map_err(|problem| Failure::new(Exit::Environment, problem))?;
+                tell_nccl(interface);
+                Ok(place)
+            }
+            (None, Some(ip)) => Ok(Place::at(ip)),
+            (None, None) => Ok(Place::usual(here)),
+        }
+    }
+}
+
 /// Works until dismissed.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let place = args.place()?;
     crate::logging::start(LevelFilter::INFO);
     if args.until_stdin_closes {
         std::thread::spawn(end_with_stdin);
@@ -75,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Environment, error))?;
-    let ended = runtime.block_on(work(args, device, health));
+    let ended = runtime.block_on(work(args, (device, health), place));
     // A training thread that hangs must not keep the process.
     runtime.shutdown_background();
     ended
@@ -97,7 +130,11 @@ fn watch(device: &Device) -> Result<Option<Monitor>, Failure> {
     }
 }
 
-async fn work(args: &Args, device: Device, health: Option<Monitor>) -> Result<(), Failure> {
+async fn work(
+    args: &Args,
+    (device, health): (Device, Option<Monitor>),
+    place: Place,
+) -> Result<(), Failure> {
     let mut signals =
         StopSignals::listen().map_err(|error| Failure::new(Exit::Environment, error))?;
     let stop = CancellationToken::new();
@@ -107,9 +144,8 @@ async fn work(args: &Args, device: Device, health: Option<Monitor>) -> Result<()
         memory_bytes: device.memory_bytes(),
         labels: args.label.iter().cloned().collect(),
         cache_dir: args.cache.folder(),
-        listen_ip: args
-            .listen_ip
-            .unwrap_or_else(|| listen_ip(args.coordinator.is_here())),
+        listen_ip: place.listen_ip,
+        from_ip: place.from_ip,
         connect_within: Duration::from_secs(args.connect_within),
         coordinator_grace: Duration::from_secs(args.coordinator_grace),
         hang_after: Duration::from_secs(args.hang_after),
@@ -175,15 +211,6 @@ pub(crate) fn compute_threads(threads: Option<NonZeroUsize>) -> Result<usize, Fa
 /// The whole machine's cores.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-/// Peers of a coordinator on this machine are here as well.
-fn listen_ip(here: bool) -> IpAddr {
-    if here {
-        Ipv4Addr::LOCALHOST.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    }
 }
 
 /// Reads to the end of standard input, which comes when its writer is gone, and ends the process.
