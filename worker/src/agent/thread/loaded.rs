@@ -21,12 +21,13 @@ use crate::collective::{Cancel, RingListener};
 /// A loaded job. `slots`, `staged` and `sum` say exactly what is in the engine.
 pub(super) struct Loaded {
     setup: JobSetup,
+    /// Ends before the engine, whose stream it may hold up: fields drop in order.
+    peers: Option<Peers>,
     pub(super) engine: Box<dyn Engine>,
     /// The newest membership heard of.
     newest: Membership,
     /// The step that the state stands before.
     next_step: Step,
-    peers: Option<Peers>,
     /// Members of the last epoch.
     world: u32,
     slots: Vec<HeldSlot>,

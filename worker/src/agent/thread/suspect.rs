@@ -58,3 +58,55 @@ impl GpuSums for Watched<'_> {
         self.noted(waited)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Members who lose rank 2 in every sum of GPU memory.
+    struct Losing;
+
+    impl Collective for Losing {
+        fn world(&self) -> u32 {
+            3
+        }
+
+        fn rank(&self) -> Rank {
+            Rank(1)
+        }
+
+        fn all_reduce_sum(&mut self, _: &mut [i64], _: &Cancel) -> Result<(), CollectiveError> {
+            Ok(())
+        }
+
+        fn on_gpus(&mut self) -> Option<&mut dyn GpuSums> {
+            Some(self)
+        }
+    }
+
+    impl GpuSums for Losing {
+        fn enqueue(&mut self, _: &DeviceSum, _: &Cancel) -> Result<(), CollectiveError> {
+            Ok(())
+        }
+
+        fn wait(&mut self, _: &Cancel) -> Result<(), CollectiveError> {
+            Err(CollectiveError::PeerLost {
+                rank: Rank(2),
+                address: ([127, 0, 0, 1], 1).into(),
+                during: "summing",
+                source: io::ErrorKind::UnexpectedEof.into(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_member_lost_in_a_sum_of_gpu_memory_is_suspected() {
+        let mut losing = Losing;
+        let mut watched = Watched::new(&mut losing);
+        let gpus = watched.on_gpus().expect("the collective has them");
+        gpus.wait(&Cancel::new()).unwrap_err();
+        assert_eq!(watched.suspect, Some(Rank(2)));
+    }
+}
