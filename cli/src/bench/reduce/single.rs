@@ -88,7 +88,9 @@ impl Member {
         if !status.success() {
             bail!("its process ended with {status}; it says why above");
         }
-        Ok(serde_json::from_str(&text)?)
+        // NCCL says what NCCL_DEBUG asks for on the same stream.
+        let report = text.lines().rev().find(|line| line.starts_with('{'));
+        Ok(serde_json::from_str(report.unwrap_or(&text))?)
     }
 }
 
