@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DriverError};
 use cudarc::nvrtc::Ptx;
 
@@ -55,6 +56,17 @@ pub enum GpuError {
     /// A kernel does not compile.
     #[error(transparent)]
     Kernel(#[from] NvrtcError),
+}
+
+impl GpuError {
+    /// Whether there was no room on the device.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Driver { error, .. } => error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY,
+            Self::Product { .. } | Self::Kernel(_) => false,
+        }
+    }
 }
 
 impl Gpu {

@@ -9,8 +9,9 @@ use crate::collective::{Cancel, Collective, CollectiveError};
 /// Elements that one task converts at a time; fits the first-level cache beside its gradients.
 const BLOCK: usize = 2048;
 
-/// Elements of the bounce buffer that a reduction goes through: 4 MiB, enough to make a hop's latency small.
-const BUCKET: usize = 512 * 1024;
+/// Elements that are summed over members through host memory at a time: 4 MB. Every member cuts the sums so, whatever it computes
+/// on.
+pub(crate) const BUCKET: usize = 512 * 1024;
 
 /// Exact gradient sums of one step on one worker.
 ///

@@ -1,7 +1,10 @@
 //! Gradient sums over all members: from GPU to GPU, or through host memory.
 
+use std::ops::Range;
+
 use cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut};
 use rayon::prelude::*;
+use tracing::warn;
 use weft_common::sum_digest::{Flags, SumDigest};
 
 use super::Cuda;
@@ -12,10 +15,11 @@ use crate::cuda::GpuError;
 use crate::cuda::nccl::{DeviceSum, Element};
 use crate::ops::DeviceError;
 use crate::ops::cuda::{Array, DeviceBytes, DeviceSums, Memory};
-use crate::train::accumulator::ReducedSum;
+use crate::train::accumulator::{BUCKET, ReducedSum};
 
-/// Elements that go through host memory at a time, or from there through the device's: 16 MB.
-const BUCKET: usize = 2 << 20;
+/// Elements that members sum over NCCL at a time, and that go through the device's memory where they lie in the host's, since
+/// what NCCL promises is for memory of GPUs, and it may hand the address to another GPU: 32 MB.
+const PIECE: usize = 4 << 20;
 
 impl Cuda {
     /// Sums over all members from GPU to GPU; the same bits as [`Self::reduce_through_host`] gives.
@@ -35,14 +39,7 @@ impl Cuda {
         // an allocation that is freed in the order of the stream.
         let sum = unsafe { in_place(&mut counts) };
         gpus.enqueue(&sum, cancel)?;
-        match own.memory() {
-            Memory::Device => {
-                // SAFETY: the sums of a step outlive its collective, and nothing touches them before the wait.
-                let sum = unsafe { out_of_place(own.sums(), reduced.sums_mut()) };
-                gpus.enqueue(&sum, cancel)?;
-            }
-            Memory::Host => self.enqueue_buckets(own, reduced.sums_mut(), gpus, cancel)?,
-        }
+        self.enqueue_pieces(own, reduced, gpus, cancel)?;
         gpus.wait(cancel)?;
         let counts = stream.clone_dtoh(&counts).map_err(failed)?;
         stream.synchronize().map_err(failed)?;
@@ -58,32 +55,38 @@ impl Cuda {
         })
     }
 
-    /// Sums in host memory go through the device's: what NCCL promises is for memory of GPUs, and it may hand the address
-    /// to another GPU.
-    fn enqueue_buckets(
+    /// Every member cuts the sums into the same pieces, wherever they lie: one may have less memory than another.
+    fn enqueue_pieces(
         &self,
         own: &DeviceSums,
-        reduced: &mut Array<i64>,
+        reduced: &mut DeviceSums,
         gpus: &mut dyn GpuSums,
         cancel: &Cancel,
     ) -> Result<(), EngineError> {
+        let len = own.sums().len();
+        let pieces = (0..len).step_by(PIECE);
+        let mut pieces = pieces.map(|first| first..len.min(first + PIECE));
+        if (own.memory(), reduced.memory()) == (Memory::Device, Memory::Device) {
+            return pieces.try_for_each(|piece| {
+                // SAFETY: the sums of a step outlive its collective, and nothing touches them before the wait.
+                let sum = unsafe { out_of_place(own.sums(), reduced.sums_mut(), piece) };
+                Ok(gpus.enqueue(&sum, cancel)?)
+            });
+        }
         let stream = self.kernels.gpu().stream();
         let failed = |error| DeviceError::from(self.kernels.during("moving gradient sums")(error));
-        let len = own.sums().len();
-        let bucket = stream.alloc_zeros::<i64>(BUCKET.min(len));
+        let bucket = stream.alloc_zeros::<i64>(PIECE.min(len));
         let mut bucket = bucket.map_err(failed)?;
-        for first in (0..len).step_by(BUCKET) {
-            let range = first..len.min(first + BUCKET);
-            let part = own.sums().slice(range.clone());
-            stream.memcpy_dtod(&part, &mut bucket).map_err(failed)?;
+        pieces.try_for_each(|piece| {
+            let from = own.sums().slice(piece.clone());
+            stream.memcpy_dtod(&from, &mut bucket).map_err(failed)?;
             // SAFETY: the bucket is freed in the order of the stream, in which all of this is.
-            let sum = unsafe { in_place_of(&mut bucket, range.len()) };
+            let sum = unsafe { in_place_of(&mut bucket, piece.len()) };
             gpus.enqueue(&sum, cancel)?;
-            let summed = bucket.slice(..range.len());
-            let mut part = reduced.slice_mut(range);
-            stream.memcpy_dtod(&summed, &mut part).map_err(failed)?;
-        }
-        Ok(())
+            let summed = bucket.slice(..piece.len());
+            let mut to = reduced.sums_mut().slice_mut(piece);
+            Ok(stream.memcpy_dtod(&summed, &mut to).map_err(failed)?)
+        })
     }
 
     /// Sums over all members, bucket by bucket through host memory.
@@ -129,13 +132,23 @@ impl Cuda {
     ) -> Result<(&'a DeviceSums, &'a mut DeviceSums), DeviceError> {
         let reduced = match sums.reduced.take() {
             Some(reduced) => reduced,
-            None => self.room_for(sums.len)?,
+            None => self.room_for_sums(sums.len)?,
         };
         Ok((sums.own.get(), sums.reduced.insert(reduced)))
     }
 
-    fn room_for(&self, len: usize) -> Result<DeviceSums, GpuError> {
-        self.kernels.new_sums(self.seldom(), len)
+    /// Empty sums of `len` elements, in host memory where the device has no more: a plan does not count those that are wanted
+    /// for other workers.
+    pub(super) fn room_for_sums(&self, len: usize) -> Result<DeviceSums, GpuError> {
+        let seldom = self.seldom();
+        let made = self.kernels.new_sums(seldom, len);
+        match made {
+            Err(error) if seldom == Memory::Device && error.is_out_of_memory() => {
+                warn!("gradient sums go to host memory, because the GPU's is full");
+                self.kernels.new_sums(Memory::Host, len)
+            }
+            made => made,
+        }
     }
 }
 
@@ -161,12 +174,20 @@ unsafe fn in_place_of(numbers: &mut CudaSlice<i64>, len: usize) -> DeviceSum {
 
 /// # Safety
 /// As of [`DeviceSum::new`].
-unsafe fn out_of_place(from: &CudaSlice<i64>, to: &mut Array<i64>) -> DeviceSum {
+unsafe fn out_of_place(
+    from: &CudaSlice<i64>,
+    to: &mut Array<i64>,
+    piece: Range<usize>,
+) -> DeviceSum {
     assert_eq!(from.len(), to.len(), "sums of one adapter");
-    let stream = from.stream();
-    let (send, receive) = (from.device_ptr(stream).0, to.device_ptr_mut(stream).0);
+    let (stream, len) = (from.stream(), piece.len());
+    let mut to = to.slice_mut(piece.clone());
+    let (send, receive) = (
+        from.slice(piece).device_ptr(stream).0,
+        to.device_ptr_mut(stream).0,
+    );
     // SAFETY: both have so many, and the rest is the caller's promise.
-    unsafe { DeviceSum::new(send, receive, from.len(), Element::I64) }
+    unsafe { DeviceSum::new(send, receive, len, Element::I64) }
 }
 
 fn flags_of(counts: &[i64]) -> Flags {

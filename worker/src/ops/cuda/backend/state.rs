@@ -159,7 +159,7 @@ impl Backend for Cuda {
 
     fn new_sums(&self, len: usize) -> CudaSums {
         CudaSums {
-            own: self.hold(|| self.kernels.new_sums(self.seldom(), len)),
+            own: self.hold(|| self.room_for_sums(len)),
             len,
             reduced: None,
             of_all: false,
