@@ -22,7 +22,7 @@ class Setting:
     def __init__(self, arguments):
         self.weft, self.recipe, self.out = (os.path.abspath(path) for path in (
             arguments.weft, arguments.recipe, arguments.out))
-        self.counts = [int(count) for count in arguments.workers.split(",")]
+        self.counts = arguments.workers
         self.most = max(self.counts)
         self.deaths, self.steps = arguments.deaths, arguments.steps
         self.gpus = gpus() if arguments.device == "cuda" else 0
@@ -32,6 +32,20 @@ class Setting:
     def row(self, claim, figure, bar, reached):
         self.rows.append((claim, figure, bar, "reached" if reached else "FALLS SHORT"))
         print(f"{claim}: {figure} (bar {bar})", flush=True)
+
+
+def file(path):
+    if not os.path.isfile(path):
+        raise argparse.ArgumentTypeError(f"{path} is no file")
+    return path
+
+
+def counts(text):
+    parts = text.split(",")
+    numbers = [int(part) for part in parts if part.isdecimal()]
+    if len(numbers) < len(parts) or min(numbers) < 1 or max(numbers) < 2:
+        raise argparse.ArgumentTypeError(f"{text} are no numbers of workers, one of them above 1; write them as in 1,2,4")
+    return numbers
 
 
 def gpus():
@@ -177,12 +191,12 @@ def reduce(setting):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1])
-    parser.add_argument("weft")
-    parser.add_argument("recipe")
+    parser.add_argument("weft", type=file)
+    parser.add_argument("recipe", type=file)
     parser.add_argument("out")
     parser.add_argument("parts", nargs="*")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--workers", type=counts, default="1,2")
     parser.add_argument("--deaths", type=int, default=20)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--peers")

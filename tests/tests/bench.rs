@@ -149,6 +149,7 @@ fn members_on_machines_of_their_own_find_each_other_by_address() {
     start("7")
         .finish()
         .ended_with(13, &["--rank 7", "2 --members"]);
+    weft("bench reduce --members worker-0:7200 --rank 0").ended_with(2, &["10.0.0.1:7200"]);
 }
 
 #[test]

@@ -50,8 +50,13 @@ fn many_workers_leave_the_same_bits_and_outlive_deaths_and_joins() {
 }
 
 #[test]
-fn a_part_that_there_is_not_is_refused_with_those_that_there_are() {
-    let (code, said) = many(&["bit"]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("bits, death, join"), "{said}");
+fn what_there_is_not_is_refused_with_what_there_is() {
+    for (arguments, part) in [
+        (&["bit"][..], "bits, death, join"),
+        (&["bits", "--workers", "two"], "as in 1,2,4"),
+    ] {
+        let (code, said) = many(arguments);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
 }

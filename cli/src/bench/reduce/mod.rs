@@ -31,8 +31,9 @@ pub(crate) struct Args {
     /// Instead: all members' addresses by rank, where each machine runs this command with a rank of its own
     #[arg(
         long,
-        value_name = "HOST:PORT,…",
+        value_name = "IP:PORT,…",
         value_delimiter = ',',
+        value_parser = address,
         requires = "rank",
         conflicts_with = "workers"
     )]
@@ -62,7 +63,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let report = match (args.rank, args.members.as_slice()) {
         (Some(rank), members) => {
-            let measured = measure(Members::at(members, rank, START_WITHIN)?, args)?;
+            let memory = args.memory()?;
+            let measured = measure(Members::at(members, rank, START_WITHIN)?, memory, args)?;
             if rank > 0 {
                 print::error("measured; the first member reports");
                 return Ok(());
@@ -80,12 +82,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn measure(mut members: Members, args: &Args) -> Result<ReduceReport, Failure> {
+fn measure(
+    mut members: Members,
+    mut memory: Box<dyn SummedMemory>,
+    args: &Args,
+) -> Result<ReduceReport, Failure> {
     let settings = ReduceSettings {
         elements: args.work.parameters(),
         repeats: args.repeats,
     };
-    let mut memory = args.memory()?;
     measure_reduce(&mut members, &mut *memory, &settings)
         .map_err(|error| Failure::new(exit_of(&error), error))
 }
@@ -101,6 +106,12 @@ impl Args {
             }
         })
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write the address that the member listens on and a free port, as in 10.0.0.1:7200; names are not looked up".to_owned()
+    })
 }
 
 fn exit_of(error: &ReduceError) -> Exit {

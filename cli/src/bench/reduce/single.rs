@@ -106,13 +106,15 @@ impl Drop for Member {
 pub(super) fn child(args: &Args) -> Result<(), Failure> {
     let environment =
         |error: anyhow::Error| Failure::new(Exit::Environment, format_args!("{error:#}"));
+    // Before the others hear of this member: how long a GPU takes to open is not how long it takes to form a ring.
+    let memory = args.memory()?;
     let listener = RingListener::bind(IpAddr::V4(Ipv4Addr::LOCALHOST))
         .map_err(|error| Failure::new(Exit::Environment, error))?;
     let _ = print::line(listener.address())?;
     let (rank, addresses) = told().map_err(environment)?;
     std::thread::spawn(end_with_stdin);
     let members = Members::of(listener, addresses, rank, FORM_WITHIN);
-    let report = super::measure(members, args)?;
+    let report = super::measure(members, memory, args)?;
     let text =
         serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Internal, error))?;
     print::line(text).map(drop)
