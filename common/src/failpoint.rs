@@ -20,7 +20,7 @@
 //! | `snapshot` | worker | the state is copied for a checkpoint, nothing is written |
 //! | `manifest` | worker | all files of a checkpoint are written but its manifest |
 //! | `settling` | worker | its session has ended, and it is about to say what it holds |
-//! | `state-half-sent` | worker | one of the files of its state is sent to a joiner |
+//! | `state-half-sent` | worker | a part of its state is about to be sent to a joiner |
 //! | `state-half-received` | worker | a joiner has the first piece of the state |
 //! | `gpu-looked` | worker | its GPU is about to be asked how it is; only with an error of it |
 //! | `granting` | coordinator | a grant is about to be sent |

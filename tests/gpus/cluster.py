@@ -1,34 +1,46 @@
 """A coordinator and its workers as processes of their own, with what they say and when."""
 
+import functools
 import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
 import time
 
 STEP = re.compile(r"step committed step=(\d+)")
+# Deaths on one host that the coordinator takes for chance.
+FREE_DEATHS = 3
 FORMED = re.compile(r"epoch formed .*world=(\d+)")
 
 
-class Process:
-    """A process whose lines are read as they come."""
+@functools.cache
+def can_name_hosts():
+    return shutil.which("unshare") is not None and subprocess.run(["unshare", "--uts", "true"], stderr=subprocess.DEVNULL).returncode == 0
 
-    def __init__(self, command, environment=None):
-        self.lines, self.seen = [], threading.Condition()
+
+class Process:
+    """A process whose lines are read as they come, and kept in the file `log`."""
+
+    def __init__(self, command, log, environment=None):
+        self.lines, self.seen, self.log = [], threading.Condition(), log
         self.process = subprocess.Popen(
             [str(part) for part in command], env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
-        for line in self.process.stdout:
-            with self.seen:
-                self.lines.append((time.monotonic(), line.rstrip()))
-                self.seen.notify_all()
+        with open(self.log, "w") as log:
+            for line in self.process.stdout:
+                log.write(line)
+                log.flush()
+                with self.seen:
+                    self.lines.append((time.monotonic(), line.rstrip()))
+                    self.seen.notify_all()
         with self.seen:
             self.lines.append((time.monotonic(), None))
             self.seen.notify_all()
@@ -77,10 +89,13 @@ class Cluster:
 
     def __init__(self, setting, name, workers, changes, start=None):
         self.setting, self.output = setting, os.path.join(setting.out, name)
+        self.logs = os.path.join(setting.out, f"{name}.logs")
+        os.makedirs(self.logs, exist_ok=True)
         options = [part for change in changes for part in ("--set", change)]
         self.coordinator = Process(
             [setting.weft, "coordinator", setting.recipe, "--listen", "127.0.0.1:0", "--workers", workers,
-             "--output", self.output, "--overwrite", *options], {"WEFT_LOG": "info,weft_coordinator=debug"})
+             "--output", self.output, "--overwrite", *options],
+            os.path.join(self.logs, "coordinator.log"), {"WEFT_LOG": "info,weft_coordinator=debug"})
         self.workers = []
         _, at = self.coordinator.wait_for("listening on http://")
         self.url = self.coordinator.lines[at][1].split()[-1]
@@ -101,8 +116,15 @@ class Cluster:
         device = f"cuda:{place % gpus}" if gpus else "cpu"
         environment = {"WEFT_FAILPOINT": failpoint} if failpoint else {}
         threads = ["--threads", "1"] if not gpus else []
-        self.workers.append(Process(
-            [self.setting.weft, "worker", "--coordinator", self.url, "--device", device, *threads], environment))
+        number = len(self.workers)
+        command = [self.setting.weft, "worker", "--coordinator", self.url, "--device", device, *threads]
+        if self.setting.deaths > FREE_DEATHS and can_name_hosts():
+            # A host whose workers die one after another is kept out for a while: each has a host name of its own. NCCL goes
+            # by names too, and must not take them for machines apart.
+            environment["NCCL_HOSTID"] = "one"
+            command = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', f"host-{number}", *command]
+        self.workers.append(Process(command, os.path.join(self.logs, f"worker-{number}.log"),
+                                    {"WEFT_LOG": "info,weft_worker::collective=debug", **environment}))
         return len(self.workers) - 1
 
     def commits(self):

@@ -8,6 +8,7 @@ usage: many.py WEFT_BINARY RECIPE OUT [--device cuda|cpu] [--workers 1,2,…] [-
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -61,8 +62,9 @@ def used_memory(setting):
     return sum(int(line) for line in subprocess.run(query, capture_output=True, text=True, check=True).stdout.split())
 
 
-def changes(steps):
-    return [f"training.max_steps={steps}", "training.save_steps=1000000"]
+def changes(setting, steps):
+    """Micro-batches are cut for as many workers as there will be, so that all runs of a recipe have the same."""
+    return [f"training.max_steps={steps}", "training.save_steps=1000000", f"resources.workers.max={setting.most}"]
 
 
 def audit(setting, cluster):
@@ -73,10 +75,10 @@ def bits(setting):
     """The same adapter with every number of workers, and with a worker killed and one joined on the way."""
     found = {}
     for count in setting.counts:
-        with Cluster(setting, f"bits-{count}", count, changes(setting.steps)) as cluster:
+        with Cluster(setting, f"bits-{count}", count, changes(setting, setting.steps)) as cluster:
             found[f"{count} workers"] = cluster.finish()
             audit(setting, cluster)
-    with Cluster(setting, "bits-disturbed", setting.most, changes(setting.steps)) as cluster:
+    with Cluster(setting, "bits-disturbed", setting.most, changes(setting, setting.steps)) as cluster:
         cluster.wait_for_commit(setting.steps // 4)
         cluster.workers[0].kill()
         cluster.wait_for_commit(setting.steps // 2)
@@ -95,7 +97,7 @@ def death(setting):
     failpoints = {IN_REDUCE: "reducing@3:kill", AT_ANY_MOMENT: None}
     times = {how: [] for how in hows}
     before, place, at = used_memory(setting), setting.most - 1, 0
-    with Cluster(setting, "death", setting.most, changes(100_000), start=place) as cluster:
+    with Cluster(setting, "death", setting.most, changes(setting, 100_000), start=place) as cluster:
         victim = cluster.come(place, failpoints[hows[0]])
         for number in range(setting.deaths):
             how = hows[number % 2]
@@ -129,7 +131,7 @@ def gaps(cluster, first, last):
 
 def join(setting):
     """One worker more enters a running job, which had lost one."""
-    with Cluster(setting, "join", setting.most, changes(100_000)) as cluster:
+    with Cluster(setting, "join", setting.most, changes(setting, 100_000)) as cluster:
         cluster.wait_for_commit(2)
         cluster.workers[-1].kill()
         _, at = cluster.coordinator.wait_for("member lost")
@@ -149,38 +151,52 @@ def join(setting):
 
 def speed(setting):
     """Steps of a batch that grows with the workers, and of one that stays."""
-    plan = subprocess.run([setting.weft, "plan", setting.recipe, "--json"], capture_output=True, text=True, check=True)
-    slots = json.loads(plan.stdout)["slots"]["most_per_step"]
-    for name, bar, scaled in [("the batch grows", 0.98, True), ("the batch stays", 0.90, False)]:
-        rates = {}
-        for count in setting.counts:
-            factor = count if scaled else setting.most
-            batch = f"training.gradient_accumulation_steps={slots * factor}"
-            folder = f"speed-{count}-{'grows' if scaled else 'stays'}"
-            with Cluster(setting, folder, count, [*changes(setting.steps), batch]) as cluster:
-                cluster.finish(within=1200)
-                step = statistics.median(gaps(cluster, 2, setting.steps))
-                tokens = statistics.mean(slot["tokens"] for slot in cluster.records()[-1]["slots"])
-            rates[count] = slots * factor / step
-            print(f"  {name}, {count} workers: {step:.4f} s a step, {rates[count]:.2f} micro-batches/s", flush=True)
+    for name, bar, grows in [("the batch grows", 0.98, True), ("the batch stays", 0.90, False)]:
+        rates = {count: rate(setting, name, count, count if grows else setting.most) for count in setting.counts}
         one = min(rates)
         for count in setting.counts:
             if count > one:
                 share = rates[count] / rates[one] / (count / one)
                 setting.row(f"{name}: {count} workers over {count} x one", f"{share:.3f}", f"{bar}", share >= bar)
-        if scaled and setting.peers:
-            beside_unsloth(setting, rates[setting.most] * tokens, slots)
+        if grows:
+            ours = rates[setting.most]
+    if setting.peers:
+        recomputes = ["lora.use_gradient_checkpointing=unsloth"]
+        alike = rate(setting, "recomputes and offloads", setting.most, setting.most, recomputes)
+        theirs = unsloth(setting)
+        for how, found in [("its default", ours), ("at Unsloth's setting", alike)]:
+            setting.row(f"{setting.most} GPUs: weft, {how}, over Unsloth under DDP",
+                        f"{found:.0f} / {theirs:.0f} = {found / theirs:.3f} tokens/s", "1.15", found >= 1.15 * theirs)
 
 
-def beside_unsloth(setting, ours, slots):
-    """Unsloth on as many GPUs under DDP, each with a worker's share of the batch; `ours` is tokens a second."""
-    peer = [setting.peers, "unsloth", setting.model, 2, slots, 2048, 10, "unsloth"]
+def accumulation(setting):
+    """Micro-batches a step, as the recipe says."""
+    with open(setting.recipe) as recipe:
+        said = re.search(r"gradient_accumulation_steps:\s*(\d+)", recipe.read())
+    if not said:
+        raise RuntimeError(f"{setting.recipe} does not say training.gradient_accumulation_steps, which grows with the workers")
+    return int(said[1])
+
+
+def rate(setting, name, count, times, more=()):
+    """Tokens a second, as the ledger counts them, in steps of `times` the recipe's batch."""
+    folder = f"speed {name} {count}".replace(" ", "-")
+    batch = f"training.gradient_accumulation_steps={times * accumulation(setting)}"
+    with Cluster(setting, folder, count, [*changes(setting, setting.steps), batch, *more]) as cluster:
+        cluster.finish(within=1200)
+        step = statistics.median(gaps(cluster, 2, setting.steps))
+        tokens = [sum(slot["tokens"] for slot in record["slots"]) for record in cluster.records()[3:]]
+    print(f"  {name}, {count} workers, {times} x the batch: {step:.4f} s a step, {statistics.median(tokens) / step:.0f} tokens/s", flush=True)
+    return statistics.median(tokens) / step
+
+
+def unsloth(setting):
+    """Its tokens a second on as many GPUs under DDP, two rows at a time, each GPU as many as one worker has of the recipe's batch."""
+    peer = [setting.peers, "unsloth", setting.model, 2, accumulation(setting), 2048, 10, "unsloth"]
     run = subprocess.run(["torchrun", "--nproc_per_node", str(setting.most), *map(str, peer)],
                          stdout=subprocess.PIPE, text=True, check=True)
     result = next(line for line in run.stdout.splitlines() if line.startswith("RESULT "))
-    theirs = json.loads(result.removeprefix("RESULT "))["tok_s"]
-    setting.row(f"{setting.most} GPUs: weft over Unsloth under DDP", f"{ours:.0f} / {theirs:.0f} = {ours / theirs:.3f} tokens/s",
-                "1.15", ours >= 1.15 * theirs)
+    return json.loads(result.removeprefix("RESULT "))["tok_s"]
 
 
 def reduce(setting):

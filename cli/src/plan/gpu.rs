@@ -7,7 +7,7 @@ use weft_common::byte_size::ByteSize;
 use weft_worker::cuda::Inventory;
 use weft_worker::cuda::library::Environment;
 use weft_worker::ops::cuda::CudaSizes;
-use weft_worker::train::{MemoryPlan, PassShape, spare};
+use weft_worker::train::{MemoryPlan, PassShape, for_peers, spare};
 
 use crate::output::figures::gib;
 use crate::preflight::Preflight;
@@ -74,14 +74,17 @@ impl GpuMemory {
             state_bytes: sizes.state_bytes(adapter, recipe.training.optim),
         };
         let checkpointing = recipe.lora.use_gradient_checkpointing;
-        let chosen = limit_bytes.map(|limit| {
+        let peers = for_peers(recipe, &sizes, adapter.len());
+        let budgets = limit_bytes.map(|limit| {
             let free = limit.saturating_sub(counted(sizes).taken());
-            MemoryPlan::choose(&sizes, spec, checkpointing, shape, CudaSizes::budget(free))
+            (CudaSizes::budget(free), peers)
         });
-        let resident_bytes = limit_bytes.zip(chosen).map_or(0, |(limit, plan)| {
-            let budget = CudaSizes::budget(limit.saturating_sub(counted(sizes).taken()));
+        let chosen = budgets.map(|budgets| {
+            MemoryPlan::choose_beside_peers(&sizes, spec, checkpointing, shape, budgets)
+        });
+        let resident_bytes = budgets.zip(chosen).map_or(0, |(budgets, plan)| {
             let needed = plan.bytes(&sizes, spec, shape);
-            let spare = spare((plan, spec), checkpointing, budget, needed, adapter.len());
+            let spare = spare((plan, spec), checkpointing, budgets, needed, adapter.len());
             spare.min(sizes.resident_bytes(spec))
         });
         let mut plans = vec![

@@ -49,6 +49,41 @@ pub struct CheckpointMeta {
     pub world_size: u32,
 }
 
+impl CheckpointMeta {
+    /// Whether training can go on from here under `inputs` and `fixed_point_bits`.
+    ///
+    /// # Errors
+    /// Everything that differs, with its remedy.
+    pub fn check_compatible(
+        &self,
+        inputs: &InputDigests,
+        fixed_point_bits: u32,
+    ) -> Result<(), Incompatible> {
+        let saved = &self.inputs;
+        let digests = [
+            (Difference::Recipe, saved.recipe == inputs.recipe),
+            (Difference::BaseModel, saved.base_model == inputs.base_model),
+            (Difference::Dataset, saved.dataset == inputs.dataset),
+            (Difference::Tokenizer, saved.tokenizer == inputs.tokenizer),
+            (Difference::Template, saved.template == inputs.template),
+            (
+                Difference::FixedPoint,
+                self.fixed_point_bits == fixed_point_bits,
+            ),
+        ];
+        let differences = digests
+            .into_iter()
+            .filter(|(_, equal)| !equal)
+            .map(|(what, _)| what);
+        let differences: Vec<Difference> = differences.collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let step = self.step;
+        Err(Incompatible { step, differences })
+    }
+}
+
 /// The content of `MANIFEST.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -104,39 +139,6 @@ impl Manifest {
         let text = serde_json::to_string_pretty(self)
             .expect("a manifest holds only numbers, text and lists");
         text + "\n"
-    }
-
-    /// Whether training can go on from here under `inputs` and `fixed_point_bits`.
-    ///
-    /// # Errors
-    /// Everything that differs, with its remedy.
-    pub fn check_compatible(
-        &self,
-        inputs: &InputDigests,
-        fixed_point_bits: u32,
-    ) -> Result<(), Incompatible> {
-        let saved = &self.meta.inputs;
-        let digests = [
-            (Difference::Recipe, saved.recipe == inputs.recipe),
-            (Difference::BaseModel, saved.base_model == inputs.base_model),
-            (Difference::Dataset, saved.dataset == inputs.dataset),
-            (Difference::Tokenizer, saved.tokenizer == inputs.tokenizer),
-            (Difference::Template, saved.template == inputs.template),
-            (
-                Difference::FixedPoint,
-                self.meta.fixed_point_bits == fixed_point_bits,
-            ),
-        ];
-        let differences = digests
-            .into_iter()
-            .filter(|(_, equal)| !equal)
-            .map(|(what, _)| what);
-        let differences: Vec<Difference> = differences.collect();
-        if differences.is_empty() {
-            return Ok(());
-        }
-        let step = self.meta.step;
-        Err(Incompatible { step, differences })
     }
 }
 
@@ -257,10 +259,10 @@ pub(super) mod tests {
     #[test]
     fn all_that_differs_is_named() {
         let manifest = Manifest::new(meta(50), Digest::of(b"state"), vec![]);
-        assert_eq!(manifest.check_compatible(&meta(50).inputs, 40), Ok(()));
+        assert_eq!(manifest.meta.check_compatible(&meta(50).inputs, 40), Ok(()));
         let mut inputs = meta(50).inputs;
         inputs.dataset = Digest::of(b"more rows");
-        let error = manifest.check_compatible(&inputs, 32).unwrap_err();
+        let error = manifest.meta.check_compatible(&inputs, 32).unwrap_err();
         assert_eq!(
             error.differences,
             [Difference::Dataset, Difference::FixedPoint]

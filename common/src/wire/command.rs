@@ -54,6 +54,8 @@ pub struct Prepare {
     pub total_steps: u64,
     /// State to start from.
     pub resume: Option<CheckpointRef>,
+    /// Others train already; the worker will join them.
+    pub joins: bool,
 }
 
 /// A prepared dataset: by content, and where the coordinator has it.

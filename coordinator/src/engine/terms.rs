@@ -146,6 +146,8 @@ pub struct Limits {
     pub reattach_within: Duration,
     /// How long a step waits, sealed but for that, for a joiner that copies its state.
     pub join_within: Duration,
+    /// The same for one whose last copy came too late for that.
+    pub join_at_most: Duration,
     /// How long a joiner may take to copy the state.
     pub sync_within: Duration,
     /// A member that has work and says nothing of it for so long, or for `stalled_factor` times as long as its slots take,
@@ -186,6 +188,7 @@ impl Default for Limits {
             own_pause: Duration::from_millis(500),
             reattach_within: Duration::from_secs(10),
             join_within: Duration::from_secs(2),
+            join_at_most: Duration::from_secs(30),
             sync_within: Duration::from_secs(300),
             stalled_after: Duration::from_secs(30),
             stalled_factor: 8,

@@ -1,7 +1,6 @@
 //! A worker's training thread: orders one after another, with the books that the real one keeps.
 
 use std::collections::VecDeque;
-use std::path::Path;
 
 use weft_common::id::{Digest, LeaseId, Step};
 use weft_common::plan::SlotPlan;
@@ -10,7 +9,7 @@ use weft_common::wire::{
     Membership, MemoryReport, ReducedReport, Round, SlotDone, SlotOutcome, SumHealth,
 };
 use weft_worker::agent::machine::Scope;
-use weft_worker::agent::{Answer, Order};
+use weft_worker::agent::{Answer, Order, StateCopy};
 
 use super::arithmetic::{INITIAL, digest, gradient, sum_digest, update};
 use super::faults::Flip;
@@ -177,7 +176,7 @@ impl Trainer {
                 self.describe(restore.membership, ports)
             }
             Order::Adopt { membership, copy } => {
-                let (state, step) = unpack(copy.dir())?;
+                let (state, step) = unpack(&copy)?;
                 self.loaded.as_mut()?.move_to(state, step);
                 self.describe(membership, ports)
             }
@@ -387,14 +386,14 @@ fn held(plan: &SlotPlan, gradient: i64) -> HeldSlot {
 }
 
 /// A state as the name of a folder.
-pub(super) fn pack(state: u64, step: Step) -> std::path::PathBuf {
-    format!("/sim/state/{step}/{state}").into()
+pub(super) fn pack(state: u64, step: Step) -> StateCopy {
+    let arrays = state.to_le_bytes();
+    StateCopy::new(step.0.to_le_bytes().to_vec(), arrays.to_vec())
 }
 
-fn unpack(dir: &Path) -> Option<(u64, Step)> {
-    let mut parts = dir.iter().rev().filter_map(|part| part.to_str());
-    let state = parts.next()?.parse().ok()?;
-    Some((state, Step(parts.next()?.parse().ok()?)))
+fn unpack(copy: &StateCopy) -> Option<(u64, Step)> {
+    let number = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.try_into().ok()?));
+    Some((number(copy.arrays())?, Step(number(copy.header())?)))
 }
 
 /// The state that a checkpoint reference stands for.

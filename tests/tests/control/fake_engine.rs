@@ -10,7 +10,7 @@ use weft_common::plan::SlotPlan;
 use weft_common::sum_digest::{Flags, SumDigest};
 use weft_worker::agent::{
     Applied, Engine, EngineError, EngineFactory, EngineInfo, ErrorKind, MemoryReport, Reduced,
-    SlotOutcome, Snapshot, SnapshotFiles, SnapshotMeta,
+    SlotOutcome, Snapshot, SnapshotFiles, SnapshotMeta, StateCopy,
 };
 use weft_worker::collective::{Cancel, Collective};
 
@@ -227,17 +227,35 @@ impl Engine for FakeEngine {
 
     fn restore(&mut self, dir: &Path) -> Result<Step, EngineError> {
         let bytes = fs::read(dir.join("state")).map_err(storage)?;
+        Ok(self.take(&bytes))
+    }
+
+    fn adopt(&mut self, copy: &StateCopy) -> Result<Step, EngineError> {
+        Ok(self.take(copy.arrays()))
+    }
+}
+
+impl FakeEngine {
+    fn take(&mut self, bytes: &[u8]) -> Step {
         let values = bytes.chunks_exact(8);
         self.state = values
             .map(|value| i64::from_le_bytes(value.try_into().unwrap()))
             .collect();
         self.accumulator.fill(0);
         self.staged = None;
-        Ok(Step(self.state[PARAMS - 1] as u64))
+        Step(self.state[PARAMS - 1] as u64)
     }
 }
 
 impl Snapshot for FakeSnapshot {
+    fn header(&self) -> Result<Vec<u8>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    fn arrays(&self) -> Vec<&[u8]> {
+        vec![&self.bytes]
+    }
+
     fn write(self: Box<Self>, dir: &Path) -> Result<SnapshotFiles, EngineError> {
         if self.fails {
             return Err(EngineError {

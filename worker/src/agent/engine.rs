@@ -7,6 +7,7 @@ use weft_common::plan::SlotPlan;
 use weft_common::wire::Membership;
 pub use weft_common::wire::{EngineInfo, ErrorKind, MemoryReport, SlotOutcome, SumHealth};
 
+use super::order::StateCopy;
 use crate::collective::{Cancel, Collective, CollectiveError, GpuLink};
 
 /// One job's model, optimizer and accumulator on one device, driven by the agent's training thread.
@@ -108,10 +109,25 @@ pub trait Engine: Send {
     /// The checkpoint is incomplete, or of another base model, adapter, optimizer or dataset. Everything is as it was
     /// then.
     fn restore(&mut self, dir: &Path) -> Result<Step, EngineError>;
+
+    /// The same, with a state that came from a peer.
+    ///
+    /// # Errors
+    /// It is damaged, or of another base model, adapter, optimizer or dataset. Everything is as it was then.
+    fn adopt(&mut self, copy: &StateCopy) -> Result<Step, EngineError>;
 }
 
-/// State that waits to be written, on a thread of its own.
+/// State that waits to be written, or to be sent to a peer, on a thread of its own.
 pub trait Snapshot: Send {
+    /// What a peer has to know before it takes the arrays over; of a few kilobytes.
+    ///
+    /// # Errors
+    /// The state cannot be described.
+    fn header(&self) -> Result<Vec<u8>, EngineError>;
+
+    /// The bytes of all arrays, in an order that both sides know.
+    fn arrays(&self) -> Vec<&[u8]>;
+
     /// Writes a complete checkpoint folder at `dir`, the manifest last.
     ///
     /// # Errors

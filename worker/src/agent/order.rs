@@ -1,9 +1,8 @@
 //! What the training thread is told, and what it answers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use weft_common::id::LeaseId;
 use weft_common::wire::{
     Event, FormEpoch, Holding, LeasedSlot, Membership, Prepare, Restore, Round, TakeCheckpoint,
@@ -75,46 +74,29 @@ pub struct Loading {
     pub dataset_dir: PathBuf,
 }
 
-/// A folder with the copied state of a peer. A temporary one is removed with the last clone.
-#[derive(Debug, Clone)]
-pub struct StateCopy {
-    dir: PathBuf,
-    /// Keeps a temporary folder there.
-    _temporary: Option<Arc<TempDir>>,
-}
+/// The copied state of a peer, as its [`Snapshot`](super::Snapshot) gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateCopy(Arc<(Vec<u8>, Vec<u8>)>);
 
 impl StateCopy {
-    /// A folder that somebody else removes.
+    /// What came: the header, and the arrays' bytes one after another.
     #[must_use]
-    pub fn at(dir: PathBuf) -> Self {
-        Self {
-            dir,
-            _temporary: None,
-        }
+    pub fn new(header: Vec<u8>, arrays: Vec<u8>) -> Self {
+        Self(Arc::new((header, arrays)))
     }
 
-    /// A folder that nobody needs afterwards.
-    pub(super) fn temporary(folder: TempDir) -> Self {
-        Self {
-            dir: folder.path().to_owned(),
-            _temporary: Some(Arc::new(folder)),
-        }
+    /// What the state belongs to and where it stands.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.0.0
     }
 
-    /// The folder.
+    /// The bytes of all arrays, one after another.
     #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    pub fn arrays(&self) -> &[u8] {
+        &self.0.1
     }
 }
-
-impl PartialEq for StateCopy {
-    fn eq(&self, other: &Self) -> bool {
-        self.dir == other.dir
-    }
-}
-
-impl Eq for StateCopy {}
 
 /// What the training thread answers.
 #[derive(Debug, Clone, PartialEq)]

@@ -53,6 +53,8 @@ pub struct JobSetup {
     pub dataset_dir: PathBuf,
     /// Optimizer steps of the whole job.
     pub total_steps: u64,
+    /// Others train already; this worker will join them.
+    pub joins: bool,
 }
 
 /// Makes the engine of a job, on the training thread.

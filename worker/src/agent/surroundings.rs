@@ -1,6 +1,5 @@
 //! What lies around a worker's process, so that a simulation can put something else there.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,13 +34,13 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// This host and its network. States on their way lie in `cache_dir`.
-    pub(super) fn here(cache_dir: PathBuf) -> Self {
+    /// This host and its network.
+    pub(super) fn here() -> Self {
         Self {
             worker: WorkerId::generate(),
             host: session::host_name(),
             dial: Arc::new(|endpoint| Box::pin(async move { endpoint.connect().await })),
-            copy: Arc::new(move |wanted| Box::pin(peer::copy(wanted, cache_dir.clone()))),
+            copy: Arc::new(|wanted| Box::pin(peer::copy(wanted))),
         }
     }
 }

@@ -13,7 +13,7 @@ use weft_common::wire::{DatasetRef, FormEpoch, LeasedSlot, Member, Membership, P
 
 use super::{
     Applied, Engine, EngineError, EngineFactory, EngineInfo, ErrorKind, MemoryReport, Reduced,
-    SlotOutcome, Snapshot, SnapshotFiles, SnapshotMeta, SumHealth,
+    SlotOutcome, Snapshot, SnapshotFiles, SnapshotMeta, StateCopy, SumHealth,
 };
 use crate::collective::{Cancel, Collective};
 
@@ -129,6 +129,15 @@ fn invalid(message: &str) -> EngineError {
 }
 
 impl FakeEngine {
+    fn take(&mut self, bytes: &[u8]) -> Step {
+        let values = bytes.chunks_exact(8);
+        let values = values.map(|value| i64::from_le_bytes(value.try_into().unwrap()));
+        self.state = values.collect();
+        self.drop_accumulator();
+        self.staged = None;
+        Step(self.state[PARAMS] as u64)
+    }
+
     fn applied(&mut self, step: Step) -> Applied {
         self.state[PARAMS] = step.next().0 as i64;
         self.drop_accumulator();
@@ -245,18 +254,33 @@ impl Engine for FakeEngine {
         let damaged = |error| EngineError::new(ErrorKind::Checkpoint, error);
         fs::metadata(dir.join("MANIFEST.json")).map_err(damaged)?;
         let bytes = fs::read(dir.join("state")).map_err(damaged)?;
-        let values = bytes.chunks_exact(8);
-        let values = values.map(|value| i64::from_le_bytes(value.try_into().unwrap()));
-        self.state = values.collect();
-        self.drop_accumulator();
-        self.staged = None;
-        Ok(Step(self.state[PARAMS] as u64))
+        Ok(self.take(&bytes))
+    }
+
+    fn adopt(&mut self, copy: &StateCopy) -> Result<Step, EngineError> {
+        if copy.arrays().len() != size_of_val(&self.state[..]) {
+            return Err(EngineError::new(
+                ErrorKind::Checkpoint,
+                std::io::Error::other("too short"),
+            ));
+        }
+        Ok(self.take(copy.arrays()))
     }
 }
 
 struct FakeSnapshot(Vec<u8>, String);
 
 impl Snapshot for FakeSnapshot {
+    fn header(&self) -> Result<Vec<u8>, EngineError> {
+        Ok(self.1.clone().into_bytes())
+    }
+
+    fn arrays(&self) -> Vec<&[u8]> {
+        // Arrays may be empty, and of any length.
+        let (head, tail) = self.0.split_at(5);
+        vec![head, &[], tail]
+    }
+
     fn write(self: Box<Self>, dir: &Path) -> Result<SnapshotFiles, EngineError> {
         let failed = |error| EngineError::new(ErrorKind::Storage, error);
         fs::create_dir_all(dir).map_err(failed)?;
@@ -298,6 +322,7 @@ pub(super) fn prepare(membership: Membership) -> Prepare {
         },
         total_steps: 9,
         resume: None,
+        joins: false,
     }
 }
 

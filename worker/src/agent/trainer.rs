@@ -39,7 +39,7 @@ impl OnThread {
         answers: mpsc::Sender<Answer>,
     ) -> io::Result<Self> {
         let thread = TrainingThread::start(place, factory, answers)?;
-        let server = PeerServer::start(listener, thread.state(), config.cache_dir.clone());
+        let server = PeerServer::start(listener, thread.state());
         Ok(Self {
             watchdog: Watchdog::new(thread.work(), config.hang_after, now()),
             thread,

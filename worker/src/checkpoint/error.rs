@@ -40,6 +40,24 @@ pub enum CheckpointError {
     /// It belongs to another recipe, model or dataset.
     #[error(transparent)]
     Incompatible(#[from] Incompatible),
+    /// A peer's state has other sizes.
+    #[error(
+        "it has {found} bytes of arrays, and this adapter and its optimizer {expected}; all workers of a job must load the same recipe and base model"
+    )]
+    SentSize {
+        /// What came.
+        found: usize,
+        /// What this worker has.
+        expected: usize,
+    },
+    /// A peer's state was damaged on its way.
+    #[error("its digest is {found}, and its header says {expected}; start this worker again")]
+    SentState {
+        /// Of what came.
+        found: Digest,
+        /// What the header says.
+        expected: Digest,
+    },
     /// A tensor file is damaged.
     #[error("{file} is not a valid safetensors file: {source}; take an earlier checkpoint")]
     Tensors {

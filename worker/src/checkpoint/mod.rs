@@ -15,14 +15,18 @@ mod error;
 mod folder;
 mod moments_file;
 mod progress_file;
+mod sent;
 mod shared;
 mod state;
 mod tensors;
+#[cfg(test)]
+mod testing;
 
 pub use adapter_config::{ADAPTER_CONFIG_FILE, adapter_config};
 pub use adapter_file::{ADAPTER_MODEL_FILE, adapter_model, read_adapter_model};
 pub use error::CheckpointError;
 pub use folder::{read, write};
+pub use sent::{StateHeader, take_over};
 pub use shared::SharedStore;
 pub(crate) use state::StateHash;
 pub use state::{Progress, TrainState};

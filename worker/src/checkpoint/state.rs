@@ -49,22 +49,49 @@ impl TrainState {
     #[must_use]
     pub fn digest(&self) -> Digest {
         let mut hash = StateHash::new(self.progress);
-        hash.array_of(bytemuck::cast_slice(self.adapter.values()));
+        for array in self.arrays() {
+            hash.array_of(array);
+        }
+        hash.finish()
+    }
+
+    /// The bytes of all arrays, in the layout's order.
+    #[must_use]
+    pub fn arrays(&self) -> Vec<&[u8]> {
+        let mut arrays: Vec<&[u8]> = vec![bytemuck::cast_slice(self.adapter.values())];
         for tensor in self.optimizer.tensors() {
             match &tensor.moments {
                 Moments::Fp32 { first, second } => {
-                    hash.array_of(bytemuck::cast_slice(first));
-                    hash.array_of(bytemuck::cast_slice(second));
+                    arrays.extend([first, second].map(|moment| bytemuck::cast_slice(moment)));
                 }
                 Moments::Blocks { first, second } => {
                     for moment in [first, second] {
-                        hash.array_of(&moment.codes);
-                        hash.array_of(bytemuck::cast_slice(&moment.absmax));
+                        arrays.push(&moment.codes);
+                        arrays.push(bytemuck::cast_slice(&moment.absmax));
                     }
                 }
             }
         }
-        hash.finish()
+        arrays
+    }
+
+    /// The same, to be written to.
+    pub fn arrays_mut(&mut self) -> Vec<&mut [u8]> {
+        let mut arrays: Vec<&mut [u8]> = vec![bytemuck::cast_slice_mut(self.adapter.values_mut())];
+        for tensor in self.optimizer.tensors_mut() {
+            match &mut tensor.moments {
+                Moments::Fp32 { first, second } => {
+                    arrays.extend([first, second].map(|moment| bytemuck::cast_slice_mut(moment)));
+                }
+                Moments::Blocks { first, second } => {
+                    for moment in [first, second] {
+                        arrays.push(&mut moment.codes);
+                        arrays.push(bytemuck::cast_slice_mut(&mut moment.absmax));
+                    }
+                }
+            }
+        }
+        arrays
     }
 }
 

@@ -15,4 +15,9 @@ pub trait Sizes {
 
     /// Of what a pass over `tokens` tokens takes beside the buffers that are asked for, at adapter rank `rank`.
     fn scratch_bytes(&self, spec: &Spec, tokens: usize, rank: usize) -> u64;
+
+    /// Of what summing `params` gradients with other workers takes, from the first sum on; 0 where that is host memory.
+    fn peers_bytes(&self, _params: usize) -> u64 {
+        0
+    }
 }

@@ -81,6 +81,24 @@ impl MemoryPlan {
         }
     }
 
+    /// The same for a job whose workers may be several: `peers_bytes` of the budget are left for what they sum through,
+    /// unless inputs of layers had to go to host memory for that.
+    #[must_use]
+    pub fn choose_beside_peers(
+        ops: &impl Sizes,
+        spec: &Spec,
+        checkpointing: GradientCheckpointing,
+        shape: PassShape,
+        (budget_bytes, peers_bytes): (u64, u64),
+    ) -> Self {
+        let within = |budget| Self::choose(ops, spec, checkpointing, shape, budget);
+        let beside = within(budget_bytes.saturating_sub(peers_bytes));
+        match beside.offloads {
+            true => within(budget_bytes),
+            false => beside,
+        }
+    }
+
     /// What it is called for people.
     #[must_use]
     pub fn name(self, spec: &Spec) -> String {
@@ -158,6 +176,22 @@ mod tests {
         assert_eq!(kept(0), 1);
         assert!(!chosen(GradientCheckpointing::Auto, bytes(1)).offloads());
         assert!(chosen(GradientCheckpointing::Auto, bytes(1) - 1).offloads());
+    }
+
+    #[test]
+    fn what_peers_need_is_left_unless_inputs_had_to_leave_for_it() {
+        let spec = Spec { layers: 8, ..toy() };
+        let bytes = |kept_layers| MemoryPlan::keep(kept_layers).bytes(&Cpu::new(), &spec, SHAPE);
+        let beside = |budgets| {
+            let auto = GradientCheckpointing::Auto;
+            MemoryPlan::choose_beside_peers(&Cpu::new(), &spec, auto, SHAPE, budgets)
+        };
+        let peers = bytes(3) - bytes(2);
+        assert_eq!(beside((bytes(5), peers)).kept_layers(), 4);
+        assert_eq!(beside((bytes(2), peers)).kept_layers(), 1);
+        let least = beside((bytes(1), peers));
+        assert!(!least.offloads() && least.kept_layers() == 1);
+        assert!(beside((bytes(1) - 1, peers)).offloads());
     }
 
     #[test]

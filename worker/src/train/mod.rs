@@ -22,4 +22,4 @@ pub use loss::SlotLoss;
 pub use loss_scale::LossScale;
 pub use memory_plan::{MemoryPlan, PassShape};
 pub use pass::{GradSink, Pass, PassError};
-pub use room::{NoRoom, spare};
+pub use room::{NoRoom, for_peers, spare};

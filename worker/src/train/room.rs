@@ -1,10 +1,11 @@
 //! Whether a plan's memory is there, looked at before the first step.
 
 use weft_common::byte_size::ByteSize;
-use weft_common::recipe::GradientCheckpointing;
+use weft_common::recipe::{GradientCheckpointing, Recipe};
 
 use super::{MemoryPlan, PassShape};
 use crate::model::Spec;
+use crate::ops::Sizes;
 
 /// A memory plan that needs more than there is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,16 +47,25 @@ pub(super) fn check(
     })
 }
 
+/// What a job's workers may want of each GPU from the first sum of `params` gradients on, where there may be several of them.
+#[must_use]
+pub fn for_peers(recipe: &Recipe, ops: &impl Sizes, params: usize) -> u64 {
+    match *recipe.worker_bounds().end() {
+        0 | 1 => 0,
+        _ => ops.peers_bytes(params),
+    }
+}
+
 /// What is left of `budget` bytes beside a pass that needs `needed`, where the recipe leaves it open what memory is for: not
-/// the sums of `params` gradients that a slot at a step's end and other workers may want later.
+/// the sums of `params` gradients that a slot at a step's end may want later, nor `peers` bytes.
 pub fn spare(
     (plan, spec): (MemoryPlan, &Spec),
     checkpointing: GradientCheckpointing,
-    budget: u64,
+    (budget, peers): (u64, u64),
     needed: u64,
     params: usize,
 ) -> u64 {
-    let later = (2 * params * size_of::<i64>()) as u64;
+    let later = (params * size_of::<i64>()) as u64 + peers;
     match checkpointing {
         GradientCheckpointing::Auto if plan == MemoryPlan::keep_all(spec) => {
             budget.saturating_sub(needed + later)
@@ -103,9 +113,9 @@ mod tests {
     #[test]
     fn what_is_left_is_spent_only_where_everything_is_kept_and_the_recipe_leaves_it_open() {
         let spec = Preset::Llama3_8b.spec();
-        let spare = |plan, checkpointing| spare((plan, &spec), checkpointing, 100, 50, 2);
+        let spare = |plan, checkpointing| spare((plan, &spec), checkpointing, (100, 7), 50, 2);
         let (keep, auto) = (MemoryPlan::keep_all(&spec), GradientCheckpointing::Auto);
-        assert_eq!(spare(keep, auto), 100 - 50 - 32);
+        assert_eq!(spare(keep, auto), 100 - 50 - 16 - 7);
         assert_eq!(spare(keep, GradientCheckpointing::False), 0);
         assert_eq!(spare(MemoryPlan::recompute(), auto), 0);
     }

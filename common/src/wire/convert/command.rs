@@ -63,6 +63,7 @@ impl From<Prepare> for v1::Prepare {
             dataset: Some(from.dataset.into()),
             total_steps: from.total_steps,
             resume: from.resume.map(Into::into),
+            joins: from.joins,
         }
     }
 }
@@ -77,6 +78,7 @@ impl TryFrom<v1::Prepare> for Prepare {
             dataset: required(from.dataset, "dataset")?.try_into()?,
             total_steps: from.total_steps,
             resume: from.resume.map(Into::into),
+            joins: from.joins,
         })
     }
 }

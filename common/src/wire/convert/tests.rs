@@ -57,6 +57,7 @@ fn prepare() -> Prepare {
         },
         total_steps: 50,
         resume: Some(checkpoint()),
+        joins: true,
     }
 }
 

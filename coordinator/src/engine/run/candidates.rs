@@ -34,6 +34,8 @@ pub struct Candidate {
     pub since: Timestamp,
     /// Copies of the state that it was asked to make.
     pub syncs: u32,
+    /// How long the last of them took, where it came too late.
+    pub late_copy: Option<Duration>,
 }
 
 /// Where a candidate stands.
@@ -60,6 +62,7 @@ impl Candidate {
             stage,
             since,
             syncs: 0,
+            late_copy: None,
         }
     }
 
@@ -82,11 +85,17 @@ impl Candidate {
     fn is_awaited(&self, step: Step, limits: &Limits, now: Timestamp) -> bool {
         match self.stage {
             Stage::Syncing { step: of, .. } => {
-                let fresh = of == step && now.since(self.since) < limits.join_within;
+                let fresh = of == step && now.since(self.since) < self.patience(limits);
                 fresh && self.syncs <= PATIENT_SYNCS
             }
             Stage::Loading | Stage::Ready(_) | Stage::CatchingUp(_) => false,
         }
+    }
+
+    /// How long a step waits for its copy: a little longer than the last one took that came too late, within reason.
+    fn patience(&self, limits: &Limits) -> Duration {
+        let needed = self.late_copy.map_or(Duration::ZERO, |took| took * 3 / 2);
+        needed.clamp(limits.join_within, limits.join_at_most)
     }
 
     /// What it has been at for too long.
@@ -139,6 +148,10 @@ impl Run {
             return;
         }
         if let Some(candidate) = self.candidates.get_mut(&worker) {
+            if let Stage::Syncing { .. } = candidate.stage {
+                let late = holding.next_step != self.committed;
+                candidate.late_copy = late.then(|| cx.now.since(candidate.since));
+            }
             candidate.enter(Stage::Ready(Box::new(holding)), cx.now);
         }
     }
@@ -178,6 +191,7 @@ impl Run {
             dataset: self.data.dataset.clone(),
             total_steps: self.data.total_steps(),
             resume: self.checkpoints.complete.clone().filter(|_| alone),
+            joins: !alone,
         })
     }
 

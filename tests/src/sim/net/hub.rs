@@ -332,7 +332,7 @@ impl Hub {
         let books = look(books);
         let gone = || format!("{} holds no job", worker_host(*host));
         let loaded = books.loaded.as_ref().ok_or_else(gone)?;
-        Ok(StateCopy::at(pack(loaded.state, loaded.next_step)))
+        Ok(pack(loaded.state, loaded.next_step))
     }
 }
 

@@ -75,7 +75,7 @@ impl World {
         });
         let loaded = source.and_then(|own| own.trainer.loaded.as_ref());
         let found = loaded
-            .map(|loaded| StateCopy::at(pack(loaded.state, loaded.next_step)))
+            .map(|loaded| pack(loaded.state, loaded.next_step))
             .ok_or_else(|| "the source does not answer".to_owned());
         let wait = match &found {
             Ok(_) => self.rng.millis(1, 200),

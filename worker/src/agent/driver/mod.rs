@@ -36,7 +36,7 @@ const ANSWERS: usize = 64;
 ///
 /// `factory` makes the engine of each job, on the training thread.
 pub async fn run_worker(config: WorkerConfig, factory: EngineFactory) -> WorkerExit {
-    let around = Surroundings::here(config.cache_dir.clone());
+    let around = Surroundings::here();
     let listener = match peer::bind(config.listen_ip).await {
         Ok(listener) => listener,
         Err(error) => return broken("listen for peers", &error),

@@ -1,10 +1,10 @@
 //! Committed state from worker to worker: a member serves it, a worker that joins copies it.
 //!
-//! The files are those of a checkpoint, `MANIFEST.json` last, so that the one who joins restores them as one and finds
-//! whatever is missing or damaged.
+//! It goes from memory to memory, because the step in hand waits for it: a header that says what it is, then the bytes of
+//! all arrays. The one who joins compares its digest with what the header says, and the coordinator with the members'.
 
 mod copy;
-mod files;
+mod receive;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -14,21 +14,14 @@ pub(super) use serve::{PeerServer, bind};
 
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 /// Large enough that headers do not matter, small enough for any peer's window.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// What may be on its way unread: the round trip of a fast network.
+const WINDOW_BYTES: u32 = 16 << 20;
 
 /// How long a connection may stand still once the state has begun to come.
 const CHUNK_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long all of it may take, from the first knock to the last byte.
 const WHOLE_WITHIN: Duration = Duration::from_secs(300);
-
-/// A folder below `cache_dir` for one state on its way; removed when dropped.
-fn temporary(cache_dir: &std::path::Path) -> std::io::Result<TempDir> {
-    std::fs::create_dir_all(cache_dir)?;
-    tempfile::Builder::new()
-        .prefix("state-")
-        .tempdir_in(cache_dir)
-}

@@ -1,15 +1,12 @@
 //! Serves the state of this worker's engine.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use tempfile::TempDir;
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,26 +15,23 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
-use weft_common::checkpoint::MANIFEST_FILE;
 use weft_common::failpoint;
 use weft_common::id::JobId;
 use weft_proto::v1::peer_server::{Peer, PeerServer as PeerServerService};
 use weft_proto::v1::{FetchStateRequest, StateChunk};
 
-use super::{CHUNK_BYTES, CHUNK_WITHIN, WHOLE_WITHIN, temporary};
+use super::{CHUNK_BYTES, CHUNK_WITHIN, WHOLE_WITHIN};
+use crate::agent::Snapshot;
 use crate::agent::thread::StateHandle;
 
-/// States that are sent at once: each is a copy in memory, then on disk.
+/// States that are sent at once: each is a copy in memory.
 const SERVED: usize = 4;
 
 /// Callers that are heard at once; those beyond [`SERVED`] wait.
 const HEARD: usize = 32;
 
-/// Chunks read ahead of the caller.
-const READ_AHEAD: usize = 2;
-
-/// The state's folder within the temporary one.
-const FOLDER: &str = "state";
+/// Chunks made ahead of the caller.
+const AHEAD: usize = 4;
 
 /// Serves until dropped.
 #[derive(Debug)]
@@ -54,15 +48,10 @@ pub(in crate::agent) async fn bind(ip: IpAddr) -> std::io::Result<TcpListener> {
 }
 
 impl PeerServer {
-    /// Serves what `state` gives; on its way it lies below `cache_dir`.
-    pub(in crate::agent) fn start(
-        listener: TcpListener,
-        state: StateHandle,
-        cache_dir: PathBuf,
-    ) -> Self {
+    /// Serves what `state` gives.
+    pub(in crate::agent) fn start(listener: TcpListener, state: StateHandle) -> Self {
         let service = PeerService {
             state,
-            cache_dir,
             heard: Arc::new(Semaphore::new(HEARD)),
             served: Arc::new(Semaphore::new(SERVED)),
         };
@@ -84,7 +73,6 @@ impl PeerServer {
 #[derive(Debug, Clone)]
 struct PeerService {
     state: StateHandle,
-    cache_dir: PathBuf,
     heard: Arc<Semaphore>,
     served: Arc<Semaphore>,
 }
@@ -105,7 +93,7 @@ impl Peer for PeerService {
         let heard = heard.map_err(|_| {
             Status::resource_exhausted(format!("{HEARD} workers ask for the state already"))
         })?;
-        let (chunks, stream) = mpsc::channel(READ_AHEAD);
+        let (chunks, stream) = mpsc::channel(AHEAD);
         tokio::spawn(self.clone().answer(job, heard, chunks));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -136,64 +124,54 @@ impl PeerService {
 
     async fn send(&self, job: &JobId, chunks: &Chunks) -> Result<u64, Status> {
         let _permit = self.served.acquire().await.map_err(internal)?;
-        let folder = self.write(job).await?;
-        let mut bytes = 0;
-        for path in files(&folder.path().join(FOLDER)).map_err(internal)? {
-            bytes += send_file(&path, chunks).await?;
-            failpoint::hit("state-half-sent");
-        }
-        Ok(bytes)
-    }
-
-    /// The state as it is when it is this caller's turn, as files.
-    async fn write(&self, job: &JobId) -> Result<TempDir, Status> {
         let snapshot = self.state.share(job.clone()).await;
         let snapshot = snapshot.map_err(|error| Status::failed_precondition(error.message))?;
-        let cache_dir = self.cache_dir.clone();
-        let writing = tokio::task::spawn_blocking(move || {
-            let folder = temporary(&cache_dir).map_err(internal)?;
-            let written = snapshot.write(&folder.path().join(FOLDER));
-            written.map_err(internal)?;
-            Ok(folder)
-        });
-        writing.await.map_err(internal)?
+        let chunks = chunks.clone();
+        let sending = tokio::task::spawn_blocking(move || pour(&*snapshot, &chunks));
+        sending.await.map_err(internal)?
     }
 }
 
-/// A folder's files by name, the manifest last.
-fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(dir)?;
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<_>>()?;
-    paths.retain(|path| path.is_file());
-    paths.sort_by_key(|path| (path.ends_with(MANIFEST_FILE), path.clone()));
-    Ok(paths)
+/// Sends a state, on a thread that may block; the bytes of its arrays.
+fn pour(snapshot: &dyn Snapshot, chunks: &Chunks) -> Result<u64, Status> {
+    let arrays = snapshot.arrays();
+    let total: usize = arrays.iter().map(|array| array.len()).sum();
+    let header = snapshot.header();
+    let first = StateChunk {
+        header: header
+            .map_err(|error| Status::internal(error.message))?
+            .into(),
+        total_bytes: total as u64,
+        ..StateChunk::default()
+    };
+    hand_over(first, chunks)?;
+    let mut piece = Vec::with_capacity(CHUNK_BYTES.min(total));
+    let mut left = total;
+    for mut array in arrays {
+        while !array.is_empty() {
+            let (head, tail) = array.split_at(array.len().min(CHUNK_BYTES - piece.len()));
+            piece.extend_from_slice(head);
+            array = tail;
+            left -= head.len();
+            if piece.len() == CHUNK_BYTES || left == 0 {
+                failpoint::hit("state-half-sent");
+                let next = Vec::with_capacity(CHUNK_BYTES.min(left));
+                let data = std::mem::replace(&mut piece, next).into();
+                let chunk = StateChunk {
+                    data,
+                    ..StateChunk::default()
+                };
+                hand_over(chunk, chunks)?;
+            }
+        }
+    }
+    Ok(total as u64)
 }
 
-async fn send_file(path: &Path, chunks: &Chunks) -> Result<u64, Status> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut file = File::open(path).await.map_err(internal)?;
-    let mut sent = 0;
-    loop {
-        let mut data = Vec::with_capacity(CHUNK_BYTES);
-        let mut piece = (&mut file).take(CHUNK_BYTES as u64);
-        let bytes = piece.read_to_end(&mut data).await.map_err(internal)?;
-        if bytes == 0 && sent > 0 {
-            return Ok(sent);
-        }
-        let chunk = StateChunk {
-            file: name.to_string(),
-            data: data.into(),
-        };
-        let taken = timeout(CHUNK_WITHIN, chunks.send(Ok(chunk))).await;
-        let taken = taken.map_err(|_| Status::deadline_exceeded("the caller takes no more"))?;
-        taken.map_err(|_| Status::cancelled("the caller is gone"))?;
-        if bytes == 0 {
-            return Ok(sent);
-        }
-        sent += bytes as u64;
-    }
+fn hand_over(chunk: StateChunk, chunks: &Chunks) -> Result<(), Status> {
+    let taken = Handle::current().block_on(timeout(CHUNK_WITHIN, chunks.send(Ok(chunk))));
+    let taken = taken.map_err(|_| Status::deadline_exceeded("the caller takes no more"))?;
+    taken.map_err(|_| Status::cancelled("the caller is gone"))
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {

@@ -1,7 +1,6 @@
 //! States go from worker to worker over loopback.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
@@ -33,7 +32,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(number: u128, gate: Option<Gate>, cache: &Path) -> Self {
+    async fn start(number: u128, gate: Option<Gate>) -> Self {
         let listener = bind(LOOPBACK).await.unwrap();
         let address = listener.local_addr().unwrap();
         let place = Place {
@@ -43,7 +42,7 @@ impl Worker {
         };
         let (sender, answers) = mpsc::channel(64);
         let thread = TrainingThread::start(place, factory(gate), sender).unwrap();
-        let server = PeerServer::start(listener, thread.state(), cache.to_owned());
+        let server = PeerServer::start(listener, thread.state());
         let mut worker = Self {
             thread,
             answers,
@@ -111,27 +110,16 @@ fn wanted(address: SocketAddr) -> Copy {
     }
 }
 
-fn entries(dir: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
-    entries
-        .map(|entry| name(entry).to_string_lossy().into_owned())
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_joiner_takes_over_the_state_and_nothing_is_left_of_the_copy() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut source = Worker::start(1, None, theirs.path()).await;
-    let mut joiner = Worker::start(2, None, ours.path()).await;
+async fn a_joiner_takes_over_the_state_while_its_source_trains_on() {
+    let mut source = Worker::start(1, None).await;
+    let mut joiner = Worker::start(2, None).await;
     source.train().await;
     source.compute(1, 5);
     source.answer().await;
     let expected = source.describe().await;
 
-    let copied = copy(wanted(source.address), ours.path().to_owned()).await;
+    let copied = copy(wanted(source.address)).await;
     joiner.order(Order::Adopt {
         membership: membership(1, 4),
         copy: copied.unwrap(),
@@ -142,15 +130,11 @@ async fn a_joiner_takes_over_the_state_and_nothing_is_left_of_the_copy() {
     assert_eq!(adopted.membership, membership(1, 4));
     assert_eq!(adopted.slots, [], "what is not committed is not copied");
     assert_eq!(source.describe().await.slots.len(), 1, "it trains on");
-    // The order that held the copy is over once a later one is answered.
-    joiner.describe().await;
-    assert_eq!(entries(ours.path()), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_manifest_comes_last_and_says_what_the_state_belongs_to() {
-    let cache = tempfile::tempdir().unwrap();
-    let mut source = Worker::start(1, None, cache.path()).await;
+async fn the_header_comes_first_and_says_what_the_state_belongs_to() {
+    let mut source = Worker::start(1, None).await;
     source.train().await;
     let address = format!("http://{}", source.address);
     let mut client = weft_proto::v1::peer_client::PeerClient::connect(address)
@@ -161,17 +145,17 @@ async fn the_manifest_comes_last_and_says_what_the_state_belongs_to() {
     };
     let chunks = client.fetch_state(request).await.unwrap().into_inner();
     let chunks: Vec<StateChunk> = chunks.map(Result::unwrap).collect().await;
-    let names: Vec<_> = chunks.iter().map(|chunk| &chunk.file[..]).collect();
-    assert_eq!(names, ["empty", "state", "MANIFEST.json"]);
-    let manifest = std::str::from_utf8(&chunks[2].data).unwrap();
-    assert_eq!(manifest, format!("{} 1 1", membership(1, 1)));
+    let header = std::str::from_utf8(&chunks[0].header).unwrap();
+    assert_eq!(header, format!("{} 1 1", membership(1, 1)));
+    let sizes: Vec<_> = chunks.iter().map(|chunk| chunk.data.len()).collect();
+    assert_eq!(sizes, [0, 40], "five numbers, in one piece");
+    assert_eq!(chunks[0].total_bytes, 40);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_state_is_copied_between_two_orders() {
-    let cache = tempfile::tempdir().unwrap();
     let (gate, keeper) = Gate::new();
-    let source = Worker::start(1, Some(gate), cache.path()).await;
+    let source = Worker::start(1, Some(gate)).await;
     source.compute(0, 3);
     source.order(Order::Reduce(round(1, 0)));
     source.order(Order::Apply {
@@ -183,42 +167,35 @@ async fn the_state_is_copied_between_two_orders() {
             keeper.entered.recv().unwrap();
             drop(keeper.open);
         }),
-        copy(wanted(source.address), cache.path().to_owned())
+        copy(wanted(source.address))
     );
     entered.unwrap();
     let copied = copying.unwrap();
-    assert!(copied.dir().join("MANIFEST.json").exists());
+    assert_eq!(copied.arrays()[32..], 1_i64.to_le_bytes(), "after step 0");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_state_of_another_job_or_of_none_is_refused() {
-    let cache = tempfile::tempdir().unwrap();
-    let source = Worker::start(1, None, cache.path()).await;
+    let source = Worker::start(1, None).await;
     let mut foreign = wanted(source.address);
     foreign.membership.job = "job-2".parse().unwrap();
-    let error = copy(foreign, cache.path().to_owned()).await.unwrap_err();
+    let error = copy(foreign).await.unwrap_err();
     assert!(
         error.contains("job-2") && error.contains("job-1"),
         "{error}"
     );
 
     source.order(Order::Unload);
-    let error = copy(wanted(source.address), cache.path().to_owned())
-        .await
-        .unwrap_err();
+    let error = copy(wanted(source.address)).await.unwrap_err();
     assert!(error.contains("no job is loaded"), "{error}");
-    assert_eq!(entries(cache.path()), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_source_that_is_gone_is_named() {
-    let cache = tempfile::tempdir().unwrap();
     let listener = bind(LOOPBACK).await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let error = copy(wanted(address), cache.path().to_owned())
-        .await
-        .unwrap_err();
+    let error = copy(wanted(address)).await.unwrap_err();
     assert!(error.contains(&address.to_string()), "{error}");
 }
 
@@ -240,72 +217,65 @@ impl Peer for Scripted {
     }
 }
 
-fn chunk(file: &str, data: Vec<u8>) -> Result<StateChunk, Status> {
+fn header(total_bytes: u64) -> Result<StateChunk, Status> {
     Ok(StateChunk {
-        file: file.to_owned(),
-        data: data.into(),
+        header: b"header".as_slice().into(),
+        total_bytes,
+        ..StateChunk::default()
+    })
+}
+
+fn data(bytes: usize) -> Result<StateChunk, Status> {
+    Ok(StateChunk {
+        data: vec![7; bytes].into(),
+        ..StateChunk::default()
     })
 }
 
 /// What a copy from such a source comes to.
 async fn copied_from(script: Vec<Result<StateChunk, Status>>) -> Result<StateCopy, String> {
-    let cache = tempfile::tempdir().unwrap();
     let listener = bind(LOOPBACK).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder()
         .add_service(Service::new(Scripted(script)))
         .serve_with_incoming(TcpIncoming::from(listener));
     let _server = AbortOnDropHandle::new(tokio::spawn(server));
-    let copied = copy(wanted(address), cache.path().to_owned()).await;
-    if copied.is_err() {
-        assert_eq!(entries(cache.path()), [""; 0], "nothing is left");
-    }
-    copied
+    copy(wanted(address)).await
 }
 
 #[tokio::test]
 async fn a_source_that_dies_in_the_middle_fails_the_copy() {
-    let script = vec![
-        chunk("state", vec![0; 100]),
-        Err(Status::unavailable("the process ended")),
-    ];
-    let error = copied_from(script).await.unwrap_err();
+    let died = Err(Status::unavailable("the process ended"));
+    let error = copied_from(vec![header(200), data(100), died])
+        .await
+        .unwrap_err();
     assert!(error.contains("the process ended"), "{error}");
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_before_its_manifest_fails_the_copy() {
-    let error = copied_from(vec![chunk("state", vec![0; 100])])
+async fn pieces_become_the_state_and_a_stream_that_ends_too_early_or_too_late_does_not() {
+    let whole = copied_from(vec![header(150), data(100), data(50)]).await;
+    assert_eq!(whole, Ok(StateCopy::new(b"header".to_vec(), vec![7; 150])));
+    let empty = copied_from(vec![header(0)]).await;
+    assert_eq!(empty, Ok(StateCopy::new(b"header".to_vec(), Vec::new())));
+
+    let error = copied_from(vec![header(200), data(100)]).await.unwrap_err();
+    assert!(error.contains("after 100 of 200 bytes"), "{error}");
+    let error = copied_from(vec![]).await.unwrap_err();
+    assert!(error.contains("before it began"), "{error}");
+    let error = copied_from(vec![header(150), data(100), data(51)])
         .await
         .unwrap_err();
-    assert!(error.contains("before MANIFEST.json"), "{error}");
-    let error = copied_from(vec![]).await.unwrap_err();
-    assert!(error.contains("after 0 files"), "{error}");
-}
-
-#[tokio::test]
-async fn names_that_leave_the_folder_are_refused() {
-    for name in ["../state", "/etc/state", "a/b", "a\\b", "..", ".", "", ".x"] {
-        let error = copied_from(vec![chunk(name, vec![1])]).await.unwrap_err();
-        assert!(error.contains("no plain file name"), "{name}: {error}");
-    }
-}
-
-#[tokio::test]
-async fn files_that_come_twice_or_after_the_manifest_are_refused() {
-    for names in [["a", "b", "a"], ["a", "MANIFEST.json", "b"]] {
-        let script = names.map(|name| chunk(name, vec![1])).to_vec();
-        let error = copied_from(script).await.unwrap_err();
-        assert!(error.contains("out of order"), "{error}");
-    }
+    assert!(error.contains("after the 150 bytes"), "{error}");
 }
 
 #[tokio::test]
 async fn a_state_beyond_its_bounds_is_refused() {
-    let script = (0..6).map(|_| chunk("state", vec![0; 1 << 20])).collect();
-    let error = copied_from(script).await.unwrap_err();
-    assert!(error.contains("larger than 5242880 bytes"), "{error}");
-    let script = (0..70).map(|i| chunk(&format!("f{i}"), vec![0])).collect();
-    let error = copied_from(script).await.unwrap_err();
-    assert!(error.contains("more than 64 files"), "{error}");
+    let error = copied_from(vec![header(6 << 20)]).await.unwrap_err();
+    assert!(
+        error.contains("6291456") && error.contains("5242880"),
+        "{error}"
+    );
+    let error = copied_from(vec![data(100)]).await.unwrap_err();
+    assert!(error.contains("no header"), "{error}");
 }

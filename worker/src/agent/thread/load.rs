@@ -66,7 +66,7 @@ impl Training {
     /// Takes over a peer's state.
     pub(super) fn adopt(&mut self, membership: Membership, copy: &StateCopy) -> Done {
         let loaded = self.loaded()?;
-        let adopted = loaded.restore(copy.dir());
+        let adopted = loaded.adopt(copy);
         adopted.map_err(|error| EngineError {
             kind: ErrorKind::Checkpoint,
             message: format!("the state copied from a peer: {}", error.message),
@@ -93,5 +93,6 @@ fn setup(prepare: &Prepare, dataset_dir: &Path) -> Result<JobSetup, EngineError>
         recipe,
         dataset_dir: dataset_dir.to_owned(),
         total_steps: prepare.total_steps,
+        joins: prepare.joins,
     })
 }

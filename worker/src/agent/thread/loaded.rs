@@ -14,7 +14,7 @@ use super::failure::{Failure, internal};
 use super::peers::Peers;
 use super::suspect::Watched;
 use super::{Done, Shared};
-use crate::agent::order::Answer;
+use crate::agent::order::{Answer, StateCopy};
 use crate::agent::{Engine, EngineError, JobSetup, SnapshotMeta};
 use crate::collective::{Cancel, RingListener};
 
@@ -291,10 +291,21 @@ impl Loaded {
     /// Everything is as it was where this fails.
     pub(super) fn restore(&mut self, dir: &Path) -> Result<(), EngineError> {
         self.next_step = self.engine.restore(dir)?;
+        self.hold_nothing();
+        Ok(())
+    }
+
+    /// Takes over a peer's state. Everything is as it was where this fails.
+    pub(super) fn adopt(&mut self, copy: &StateCopy) -> Result<(), EngineError> {
+        self.next_step = self.engine.adopt(copy)?;
+        self.hold_nothing();
+        Ok(())
+    }
+
+    fn hold_nothing(&mut self) {
         self.slots.clear();
         self.staged = None;
         self.sum = None;
-        Ok(())
     }
 
     /// The state as it is now, for a peer.

@@ -1,79 +1,8 @@
-use weft_common::id::{Digest, Epoch, Step, Term};
-use weft_common::recipe::Format;
+use super::super::testing::{fresh, meta, recipe, state};
+use weft_common::id::{Digest, Step};
 
 use super::*;
-use crate::checkpoint::Progress;
-use crate::lora::Adapter;
-use crate::model::tests_support::toy;
-use crate::train::optimizer::{AdamW, UpdateScalars};
-use weft_common::checkpoint::InputDigests;
-
-fn recipe(optim: &str) -> Recipe {
-    let text = format!(
-        "model: {{base_model: some/model}}\ndatasets: [{{path: d.csv}}]\nlora: {{r: 80, target_modules: [q_proj, k_proj]}}\n\
-         training: {{optim: {optim}}}\n"
-    );
-    Recipe::parse(&text, Format::Yaml).unwrap()
-}
-
-/// A state after two updates, with matrices of either width.
-fn state(recipe: &Recipe) -> TrainState {
-    let mut adapter = Adapter::new(&toy(), &recipe.lora, 1).unwrap();
-    let matrices: Vec<_> = adapter
-        .layout()
-        .tensors()
-        .iter()
-        .map(|tensor| (tensor.name.clone(), tensor.range()))
-        .collect();
-    let mut optimizer = AdamW::new((&recipe.training).into(), matrices);
-    let grads: Vec<f32> = (0..adapter.layout().len())
-        .map(|i| (i as f32).sin())
-        .collect();
-    let scalars = UpdateScalars {
-        learning_rate: 0.01,
-        clip: 0.5,
-    };
-    for _ in 0..2 {
-        optimizer.update(adapter.values_mut(), &grads, scalars);
-    }
-    TrainState {
-        adapter,
-        optimizer,
-        progress: Progress {
-            next_step: 3,
-            updates: 2,
-            skipped_steps: 1,
-            loss_scale: None,
-        },
-    }
-}
-
-fn fresh(recipe: &Recipe) -> TrainState {
-    let mut fresh = state(recipe);
-    fresh.adapter.values_mut().fill(0.0);
-    fresh.progress = Progress::default();
-    fresh
-}
-
-fn meta() -> CheckpointMeta {
-    let digest = Digest::of(b"input");
-    CheckpointMeta {
-        job: "job-1".parse().unwrap(),
-        step: Step(3),
-        epoch: Epoch(1),
-        term: Term(1),
-        inputs: InputDigests {
-            recipe: digest,
-            base_model: digest,
-            dataset: digest,
-            tokenizer: digest,
-            template: digest,
-        },
-        fixed_point_bits: 40,
-        seed: 1,
-        world_size: 2,
-    }
-}
+use crate::train::optimizer::UpdateScalars;
 
 #[test]
 fn a_state_survives_the_folder_bit_for_bit() {

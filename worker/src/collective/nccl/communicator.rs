@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::aside::Aside;
 use super::poll::poll;
 use super::{Deadlines, GpuStream, abort};
 use crate::collective::{Cancel, CollectiveError, Neighbours};
@@ -52,7 +53,8 @@ impl Watch<'_> {
 }
 
 /// One membership's communicator. After the first error it is aborted, before anyone waits for its stream, which it may
-/// hold up. Dropped, it is aborted too: NCCL's other ways to end one wait for members that may be dead.
+/// hold up. Dropped, it is aborted too, beside the work where nothing of it is left in the stream: NCCL's other ways to end one wait
+/// for members that may be dead, and an abort takes half a second where some are.
 pub struct Communicator {
     /// Nothing once it was aborted.
     comm: Option<Comm>,
@@ -60,6 +62,8 @@ pub struct Communicator {
     deadlines: Deadlines,
     /// Bytes of the sums that nobody has waited for.
     pending_bytes: u64,
+    /// Where it ends, if it is not told to.
+    aside: Option<Arc<Aside>>,
 }
 
 impl fmt::Debug for Communicator {
@@ -94,6 +98,7 @@ impl Communicator {
             stream: Arc::clone(stream),
             deadlines,
             pending_bytes: 0,
+            aside: None,
         };
         let comm = formed.comm.as_ref().ok_or(CollectiveError::Broken)?;
         settle(comm, status, (FORMING, deadlines.nccl), watch)?;
@@ -137,27 +142,55 @@ impl Communicator {
         passed?.ok_or_else(|| stalled(comm, SUMMING, within))
     }
 
+    /// Lets it end on a thread of its own when it is dropped.
+    pub(super) fn ends(mut self, aside: &Arc<Aside>) -> Self {
+        self.aside = Some(Arc::clone(aside));
+        self
+    }
+
+    /// Leaves it as it is, to the end of the process.
+    pub(super) fn leave(mut self) {
+        self.comm = None;
+    }
+
     /// Ends it, and what of it is still in the stream. Where NCCL does not return in time, the process ends.
     pub fn abort(&mut self) {
-        let Some(comm) = self.comm.take() else { return };
-        if let Err(error) = make_current(&*self.stream) {
-            warn!(%error, "a communicator is aborted all the same");
-        }
-        match abort::or_exit(self.deadlines.abort, || comm.abort()) {
-            Status::Success | Status::InProgress => {}
-            Status::Failed(number) => {
-                warn!(
-                    number,
-                    "NCCL aborts a communicator with an error; it may not be whole any more"
-                );
-            }
+        if let Some(comm) = self.comm.take() {
+            end(comm, &*self.stream, self.deadlines.abort);
         }
     }
 }
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        self.abort();
+        let Some(aside) = self.aside.take() else {
+            return self.abort();
+        };
+        if let Some(comm) = self.comm.take() {
+            let (stream, within) = (Arc::clone(&self.stream), self.deadlines.abort);
+            aside.run(move || end(comm, &*stream, within));
+        }
+    }
+}
+
+fn end(comm: Comm, stream: &dyn GpuStream, within: Duration) {
+    let start = Instant::now();
+    if let Err(error) = make_current(stream) {
+        warn!(%error, "a communicator is aborted all the same");
+    }
+    match abort::or_exit(within, || comm.abort()) {
+        Status::Success | Status::InProgress => {
+            debug!(
+                seconds = start.elapsed().as_secs_f64(),
+                "a communicator ended"
+            );
+        }
+        Status::Failed(number) => {
+            warn!(
+                number,
+                "NCCL aborts a communicator with an error; it may not be whole any more"
+            );
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a ring to sums over NCCL, where all members can.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -29,7 +29,7 @@ pub fn form(
     deadlines: Deadlines,
     cancel: &Cancel,
 ) -> Result<Box<dyn Collective>, CollectiveError> {
-    let patience = (deadlines.ring, cancel);
+    let (start, patience) = (Instant::now(), (deadlines.ring, cancel));
     let Some((link, nccl)) = agreed(&mut ring, link, patience)? else {
         return Ok(Box::new(ring));
     };
@@ -43,7 +43,9 @@ pub fn form(
     };
     match all_formed(&mut ring, seat, (link, nccl), (deadlines, cancel))? {
         Some((communicator, neighbours)) => {
-            info!(library = %nccl, world = seat.world, "gradients are summed over NCCL");
+            let seconds = start.elapsed().as_secs_f64();
+            info!(library = %nccl, world = seat.world, seconds, "gradients are summed over NCCL");
+            let communicator = communicator.ends(link.aside());
             Ok(Box::new(BesideRing::new(ring, communicator, neighbours)))
         }
         None => Ok(Box::new(ring)),

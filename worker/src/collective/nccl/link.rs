@@ -4,7 +4,13 @@ use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use tracing::debug;
+
+use super::aside::Aside;
+use super::{Communicator, Deadlines, Seat, Watch};
+use crate::collective::{Cancel, CollectiveError};
 use crate::cuda::nccl::Nccl;
 
 /// The UUID of a GPU, the same in every process and container.
@@ -46,6 +52,8 @@ pub struct GpuLink {
     nccl: Option<Arc<Nccl>>,
     /// NCCL failed on this GPU while nobody was lost.
     failed: Arc<AtomicBool>,
+    /// Ends last.
+    aside: Arc<Aside>,
 }
 
 impl GpuLink {
@@ -57,6 +65,7 @@ impl GpuLink {
             stream,
             nccl: None,
             failed: Arc::default(),
+            aside: Arc::default(),
         }
     }
 
@@ -65,6 +74,27 @@ impl GpuLink {
     pub fn with_nccl(mut self, nccl: Arc<Nccl>) -> Self {
         self.nccl = Some(nccl);
         self
+    }
+
+    /// Gets the library ready on a thread of its own, for one who is about to join others: what it does for a process's first
+    /// communicator takes longer than the communicator.
+    pub fn get_ready(&self) {
+        let Some(nccl) = self.nccl.clone() else {
+            return;
+        };
+        let stream = Arc::clone(&self.stream);
+        self.aside.run(move || {
+            let start = Instant::now();
+            match alone(&nccl, &stream) {
+                Ok(()) => debug!(seconds = start.elapsed().as_secs_f64(), "NCCL is ready"),
+                // Who joins hears of it again, and says what follows.
+                Err(error) => debug!(%error, "NCCL does not get ready"),
+            }
+        });
+    }
+
+    pub(super) fn aside(&self) -> &Arc<Aside> {
+        &self.aside
     }
 
     pub(super) fn gpu(&self) -> GpuId {
@@ -87,4 +117,25 @@ impl GpuLink {
     pub(super) fn give_up(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
+}
+
+/// Forms a communicator of one, which stays to the end of the process: its end would hold up the sums of those that were formed
+/// meanwhile, for over a second.
+fn alone(nccl: &Arc<Nccl>, stream: &Arc<dyn GpuStream>) -> Result<(), CollectiveError> {
+    let refused = |said| CollectiveError::Nccl {
+        doing: "making an id for a communicator of NCCL",
+        said,
+        library: nccl.to_string(),
+    };
+    let seat = Seat {
+        id: nccl.unique_id().map_err(refused)?,
+        rank: 0,
+        world: 1,
+    };
+    let watch = Watch {
+        cancel: &Cancel::new(),
+        neighbours: None,
+    };
+    let formed = Communicator::form((nccl, stream), seat, Deadlines::default(), &watch);
+    formed.map(Communicator::leave)
 }

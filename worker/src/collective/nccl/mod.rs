@@ -17,6 +17,7 @@
 
 mod abort;
 mod agreement;
+mod aside;
 mod communicator;
 mod form;
 mod link;

@@ -134,6 +134,16 @@ impl AdamW {
         &self.tensors
     }
 
+    /// The same, to be written to.
+    pub fn tensors_mut(&mut self) -> &mut [TensorState] {
+        &mut self.tensors
+    }
+
+    /// So many updates were made.
+    pub fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
     /// Replaces the state, as a checkpoint holds it. The caller has matched `tensors` with the layout.
     pub fn restore(&mut self, updates: u64, tensors: Vec<TensorState>) {
         self.updates = updates;

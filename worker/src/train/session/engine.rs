@@ -13,7 +13,7 @@ use super::snapshot::{self, internal};
 use super::{NO_STATE, Trainer};
 use crate::agent::{
     Applied, Engine, EngineError, EngineInfo, ErrorKind, MemoryReport, Reduced, SlotOutcome,
-    Snapshot, SnapshotMeta,
+    Snapshot, SnapshotMeta, StateCopy,
 };
 use crate::collective::{Cancel, Collective, GpuLink};
 use crate::ops::DeviceError;
@@ -186,6 +186,13 @@ impl<B: Backend> Engine for Trainer<B> {
 
     fn restore(&mut self, dir: &Path) -> Result<Step, EngineError> {
         let step = snapshot::restore(self, dir)?;
+        self.drop_accumulator();
+        self.discard_staged();
+        Ok(step)
+    }
+
+    fn adopt(&mut self, copy: &StateCopy) -> Result<Step, EngineError> {
+        let step = snapshot::adopt(self, copy)?;
         self.drop_accumulator();
         self.discard_staged();
         Ok(step)

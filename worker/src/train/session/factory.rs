@@ -120,6 +120,7 @@ mod tests {
             recipe,
             dataset_dir: prepared.dir().to_owned(),
             total_steps: 4,
+            joins: false,
         }
     }
 

@@ -139,13 +139,15 @@ impl<B: Backend> Trainer<B> {
             recipe.lora.use_gradient_checkpointing,
             backend.pass_budget(),
         );
-        let plan = MemoryPlan::choose(backend, model.spec(), checkpointing, shape, budget);
+        let budgets = (budget, room::for_peers(&recipe, backend, len));
+        let plan =
+            MemoryPlan::choose_beside_peers(backend, model.spec(), checkpointing, shape, budgets);
         let activation_bytes = plan.bytes(backend, model.spec(), shape);
         if let Some(free) = backend.free_bytes() {
             room::check((plan, model.spec()), shape, activation_bytes, free)?;
         }
         let chosen = (plan, model.spec());
-        let spare = room::spare(chosen, checkpointing, budget, activation_bytes, len);
+        let spare = room::spare(chosen, checkpointing, budgets, activation_bytes, len);
         let base_bytes = base_bytes + backend.spend(model.spec(), spare);
         Ok(Self {
             inputs: parts.inputs,

@@ -57,7 +57,7 @@ pub fn open(
             engine(Trainer::new(cpu, model, parts(base.digest)), shared)
         }
         Device::Cuda { gpu, kernels } => {
-            let (base, digest) = cuda::load_base((gpu, kernels), recipe, largest_slot_tokens)?;
+            let (base, digest) = cuda::load_base((gpu, kernels), setup, largest_slot_tokens)?;
             engine(Trainer::with_model(base, parts(digest)), shared)
         }
     }
@@ -182,6 +182,7 @@ mod tests {
             recipe,
             dataset_dir: PathBuf::new(),
             total_steps,
+            joins: false,
         }
     }
 

@@ -7,10 +7,13 @@ use weft_common::id::Step;
 use weft_common::recipe::Recipe;
 
 use super::{Trainer, as_on};
-use crate::agent::{EngineError, ErrorKind, Snapshot, SnapshotFiles, SnapshotMeta};
-use crate::checkpoint::{CheckpointError, SharedStore, TrainState, read, write};
+use crate::agent::{EngineError, ErrorKind, Snapshot, SnapshotFiles, SnapshotMeta, StateCopy};
+use crate::checkpoint::{
+    CheckpointError, Progress, SharedStore, StateHeader, TrainState, read, take_over, write,
+};
 use crate::train::Backend;
 use crate::train::fixed_point::FRACTION_BITS;
+use crate::train::optimizer::AdamW;
 
 /// A copy of the state, with what its manifest will say.
 struct Pending {
@@ -21,6 +24,14 @@ struct Pending {
 }
 
 impl Snapshot for Pending {
+    fn header(&self) -> Result<Vec<u8>, EngineError> {
+        Ok(StateHeader::of(&self.state, self.meta.clone()).to_bytes())
+    }
+
+    fn arrays(&self) -> Vec<&[u8]> {
+        self.state.arrays()
+    }
+
     fn write(self: Box<Self>, dir: &Path) -> Result<SnapshotFiles, EngineError> {
         let manifest = write(dir, &self.state, &self.recipe, self.meta)?;
         // The copy of the state is not needed while the store takes its time.
@@ -70,10 +81,44 @@ pub(super) fn restore<B: Backend>(
         defect,
     })?;
     let manifest = &checkpoint.manifest;
-    let compatible = manifest.check_compatible(&trainer.inputs, FRACTION_BITS);
+    let compatible = manifest
+        .meta
+        .check_compatible(&trainer.inputs, FRACTION_BITS);
     compatible.map_err(CheckpointError::from)?;
     let mut state = trainer.model.ops().fetch_state(trainer.state())?;
     read(&checkpoint, &mut state)?;
+    place(trainer, state)
+}
+
+/// Replaces the trainer's state by a peer's, if it belongs to the same inputs.
+pub(super) fn adopt<B: Backend>(
+    trainer: &mut Trainer<B>,
+    copy: &StateCopy,
+) -> Result<Step, EngineError> {
+    let header = StateHeader::parse(copy.header())?;
+    let compatible = (header.meta).check_compatible(&trainer.inputs, FRACTION_BITS);
+    compatible.map_err(CheckpointError::from)?;
+    let mut state = blank(trainer);
+    take_over(&header, copy.arrays(), &mut state)?;
+    place(trainer, state)
+}
+
+/// A state of the trainer's widths, to be filled.
+fn blank<B: Backend>(trainer: &Trainer<B>) -> TrainState {
+    let adapter = trainer.adapter();
+    let matrices = adapter.layout().tensors().iter();
+    TrainState {
+        optimizer: AdamW::new(
+            (&trainer.recipe.training).into(),
+            matrices.map(|tensor| (tensor.name.clone(), tensor.range())),
+        ),
+        adapter: adapter.map_ref(|_| vec![0.0; adapter.layout().len()]),
+        progress: Progress::default(),
+    }
+}
+
+/// Replaces the trainer's state.
+fn place<B: Backend>(trainer: &mut Trainer<B>, mut state: TrainState) -> Result<Step, EngineError> {
     state.progress = as_on(trainer.model.ops(), state.progress);
     let next_step = Step(state.progress.next_step);
     // The old state makes room for the new one.
@@ -134,6 +179,8 @@ impl From<CheckpointError> for EngineError {
             | CheckpointError::UnknownTensor { .. }
             | CheckpointError::Mismatch { .. }
             | CheckpointError::Json { .. }
+            | CheckpointError::SentSize { .. }
+            | CheckpointError::SentState { .. }
             | CheckpointError::State { .. } => ErrorKind::Checkpoint,
         };
         Self::new(kind, error)

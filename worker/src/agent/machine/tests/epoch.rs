@@ -110,7 +110,7 @@ fn the_first_epoch_of_a_later_term_is_newer() {
 fn a_peers_state_is_copied_and_adopted() {
     let mut machine = loaded();
     assert_eq!(command(&mut machine, fetch_state(4)), [copy(4)]);
-    let state = StateCopy::at("/copies/state".into());
+    let state = StateCopy::new(Vec::new(), vec![1]);
     let adopt = Action::Train(Order::Adopt {
         membership: membership(1, 4),
         copy: state.clone(),
@@ -197,7 +197,7 @@ fn going_back_drops_all_work_and_membership() {
 fn only_the_last_of_several_replacements_is_told() {
     let mut machine = loaded();
     command(&mut machine, fetch_state(4));
-    copied(&mut machine, 4, Ok(StateCopy::at("/copies/state".into())));
+    copied(&mut machine, 4, Ok(StateCopy::new(Vec::new(), vec![1])));
     command(&mut machine, Command::Restore(restore(4, None)));
     assert_eq!(done(&mut machine, prepared(4, 7)), []);
     assert_eq!(

@@ -211,13 +211,12 @@ fn going_back_to_the_beginning_or_a_checkpoint_forgets_the_step() {
 
 #[test]
 fn a_state_that_cannot_be_adopted_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
     let mut subject = Subject::alone(None);
     subject.compute(0, false);
     subject.slot_done();
     subject.order(Order::Adopt {
         membership: membership(1, 1),
-        copy: StateCopy::at(folder.path().to_owned()),
+        copy: StateCopy::new(Vec::new(), vec![1; 7]),
     });
     assert_eq!(subject.failed().kind, ErrorKind::Checkpoint);
     assert_eq!(subject.held(), (0, vec![0], None));

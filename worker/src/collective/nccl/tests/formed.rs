@@ -104,3 +104,18 @@ fn where_one_member_gets_no_communicator_all_stay_on_the_ring_and_do_not_try_aga
         assert_eq!(stub.aborts(), begun, "{deed}: nothing was tried again");
     }
 }
+
+#[test]
+fn a_library_that_got_ready_before_forms_like_any_other_and_keeps_what_made_it_ready() {
+    let Some(stub) = Stub::new() else { return };
+    let links = links(&stub, 2);
+    let joiner = links[1].as_ref().unwrap();
+    joiner.get_ready();
+    assert_eq!(got_nccl(&links, PATIENT), [true, true]);
+    drop(links);
+    assert_eq!(
+        stub.aborts(),
+        2,
+        "the communicator of one stays to the end of the process"
+    );
+}

@@ -86,6 +86,10 @@ pub(super) fn branch<'a>(linear: &AdaptedLinear<'a, Cuda>) -> Option<LoraBranch<
 }
 
 impl Sizes for Cuda {
+    fn peers_bytes(&self, params: usize) -> u64 {
+        self.sizes().peers_bytes(params)
+    }
+
     fn lendable_bytes(&self, rows: usize, width: usize) -> u64 {
         self.sizes().lendable_bytes(rows, width)
     }

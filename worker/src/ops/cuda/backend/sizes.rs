@@ -28,6 +28,9 @@ impl CudaSizes {
     /// Bytes that the driver, its libraries and the kernels' code take before anything else; measured on an H200.
     pub const CONTEXT_BYTES: u64 = 594 << 20;
 
+    /// Bytes that NCCL takes for a communicator; measured on four H200s.
+    pub const NCCL_BYTES: u64 = 1200 << 20;
+
     /// Those of a job that may take `free` bytes beside the context; all that it wants where that is unknown. It is lean where
     /// its recipe says so, or leaves it open and nothing else has room.
     #[must_use]
@@ -125,6 +128,14 @@ impl CudaSizes {
 }
 
 impl Sizes for CudaSizes {
+    fn peers_bytes(&self, params: usize) -> u64 {
+        let sums = match self.lean {
+            true => 0,
+            false => (params * size_of::<i64>()) as u64,
+        };
+        sums + Self::NCCL_BYTES
+    }
+
     fn matrix_bytes(&self, rows: usize, widths: &[usize]) -> u64 {
         (2 * rows * self.stride(widths)) as u64
     }
