@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Format of 16-bit numbers, where it is not the base model's
     #[arg(long, value_name = "TYPE")]
     dtype: Option<HalfArg>,
-    /// The folder to make; beside the adapter, called as the format, where nothing is said
+    /// The folder to make; where nothing is said, one beside the adapter that is called as the format (adapter-export for adapter)
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// What the model is called, in names of files too; as the run's folder where nothing is said
@@ -152,7 +152,7 @@ impl Args {
                 HalfArg::Bf16 => HalfType::Bf16,
                 HalfArg::F16 => HalfType::F16,
             }),
-            output: output.unwrap_or_else(|| beside(&self.adapter, format.name())),
+            output: output.unwrap_or_else(|| beside(&self.adapter, format.folder())),
             name: self.name.clone(),
             base_name: self.base_name.clone(),
             overwrite: self.overwrite,

@@ -32,6 +32,16 @@ impl Format {
             Self::GgufLora => "gguf-lora",
         }
     }
+
+    /// What an export's folder is called where nothing else is said.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            // `adapter` is the one that training leaves.
+            Self::Adapter => "adapter-export",
+            Self::Merged16Bit | Self::Merged4Bit | Self::Gguf | Self::GgufLora => self.name(),
+        }
+    }
 }
 
 /// What the adapter is added to.

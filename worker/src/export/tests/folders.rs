@@ -128,7 +128,7 @@ fn a_gguf_base_becomes_a_folder_that_computes_the_same() {
     let found = error(&logits_of(&again.output, false, None), &expected);
     assert!(found < 2e-3, "{found}");
     let config = json(&again.output.join("config.json"));
-    assert_eq!(config["rms_norm_eps"].to_string(), "1e-5");
+    assert_eq!(config["rms_norm_eps"].as_f64(), Some(1e-5));
     assert_eq!(config["eos_token_id"], 2);
 }
 

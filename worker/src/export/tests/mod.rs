@@ -72,7 +72,7 @@ impl Fixture {
             quantizations: vec![Quantization::F32],
             merge_base: None,
             half: None,
-            output: self.folder.path().join(format.name()),
+            output: self.folder.path().join(format.folder()),
             name: Some("small".to_owned()),
             base_name: None,
             overwrite: false,

@@ -140,7 +140,7 @@ struct Sums {
     weight: Lanes<LANES>,
     weighted: Lanes<LANES>,
     least: Lanes<LANES>,
-    range: Lanes<LANES>,
+    most: Lanes<LANES>,
 }
 
 impl Sums {
@@ -165,34 +165,35 @@ impl Sums {
                 weighted[lane] += weights[i][lane] * x;
             }
         }
-        let least = least.map(|least| if least > 0.0 { 0.0 } else { least });
         Self {
             weights,
             weight,
             weighted,
-            least,
-            range: std::array::from_fn(|lane| most[lane] - least[lane]),
+            least: least.map(|least| if least > 0.0 { 0.0 } else { least }),
+            most,
         }
     }
 }
 
 impl Search {
-    /// The best of all tries, by the weighted square of the error.
+    /// The best of all tries, by the weighted square of the error. A try that is better than those before moves the
+    /// minimum that the next ones take codes from.
     fn run(&self, x: &[Lanes<LANES>; LEN]) -> Fit {
         let sums = Sums::of(x);
-        let inverse = sums.range.map(|range| self.top / range);
+        let mut least = sums.least;
+        let inverse: Lanes<LANES> = each(|lane| self.top / (sums.most[lane] - least[lane]));
         let mut fit = Fit {
             scale: inverse.map(|inverse| 1.0 / inverse),
-            minimum: sums.least,
+            minimum: least,
             inverse,
-            least: sums.least,
+            least,
         };
-        let codes = self.codes(x, &inverse, &sums.least);
+        let codes = self.codes(x, &inverse, &least);
         let mut best = error(x, &sums, &codes, &fit.scale, &fit.minimum);
         for attempt in 0..=self.tries {
             let offset = self.first + 0.1 * f32::from(attempt) + self.top;
-            let inverse = sums.range.map(|range| offset / range);
-            let codes = self.codes(x, &inverse, &sums.least);
+            let inverse: Lanes<LANES> = each(|lane| offset / (sums.most[lane] - least[lane]));
+            let codes = self.codes(x, &inverse, &least);
             let (scale, minimum, possible) = solve(x, &sums, &codes);
             let found = error(x, &sums, &codes, &scale, &minimum);
             for lane in 0..LANES {
@@ -201,11 +202,13 @@ impl Search {
                     fit.scale[lane] = scale[lane];
                     fit.minimum[lane] = minimum[lane];
                     fit.inverse[lane] = inverse[lane];
+                    fit.least[lane] = least[lane];
+                    least[lane] = minimum[lane];
                 }
             }
         }
         // Where all numbers are one, nothing is searched: the minimum alone says it.
-        for lane in (0..LANES).filter(|&lane| sums.range[lane] == 0.0) {
+        for lane in (0..LANES).filter(|&lane| sums.most[lane] == sums.least[lane]) {
             fit.scale[lane] = 0.0;
             fit.minimum[lane] = sums.least[lane];
             fit.inverse[lane] = 0.0;
@@ -230,6 +233,11 @@ impl Search {
         }
         codes
     }
+}
+
+/// A number for each sub-block.
+fn each(of: impl Fn(usize) -> f32) -> Lanes<LANES> {
+    std::array::from_fn(of)
 }
 
 /// Scale and minimum that suit the codes best; whether there are any.
