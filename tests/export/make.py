@@ -27,6 +27,15 @@ def base(source, out):
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(read.config.eos_token_id)
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(out)
+    # It also forgets that digits are cut one by one, and takes the vocabulary for SentencePiece's.
+    path = out / "tokenizer.json"
+    parts = json.loads(path.read_text())
+    bytes_ = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True)
+    parts["pre_tokenizer"] = dict(type="Sequence", pretokenizers=[dict(type="Digits", individual_digits=True), bytes_])
+    parts["decoder"] = bytes_
+    parts["normalizer"] = parts["post_processor"] = None
+    parts["model"].update(byte_fallback=False, fuse_unk=False, unk_token=None)
+    path.write_text(json.dumps(parts, ensure_ascii=False))
 
 
 def llama_3_2_1b(tokenizer, out):

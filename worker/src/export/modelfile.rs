@@ -58,10 +58,13 @@ impl Layout {
         let exchange = [Message::user(USER), Message::assistant(ANSWER)];
         let whole = template.render(&exchange, false)?;
         let prompt = template.render(&exchange[..1], true)?;
-        let bos = tokenizer.special_token("bos_token").unwrap_or_default();
+        // Where the tokenizer puts BOS in front, so does Ollama.
+        let bos = tokenizer
+            .special_token("bos_token")
+            .filter(|_| tokenizer.adds_bos());
+        let bos = bos.unwrap_or_default();
         let without_bos = |text: &str| text.strip_prefix(bos).unwrap_or(text).to_owned();
-        let (front, _) = split(&prompt, USER)?;
-        let (_, before_answer) = split(&prompt, USER)?;
+        let (front, before_answer) = split(&prompt, USER)?;
         let (_, after_answer) = split(&whole, ANSWER)?;
         // The second turn's front has nothing in it that stands once only.
         let again = [&exchange[..], &exchange[..1]].concat();

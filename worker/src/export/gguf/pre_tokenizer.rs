@@ -12,7 +12,7 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 /// `tokenizer.ggml.pre` of a `tokenizer.json`; the error says what was found.
 pub(super) fn name(tokenizer: &Value) -> Result<&'static str, String> {
     let steps = &tokenizer["pre_tokenizer"];
-    if is_byte_level(steps, true) {
+    if is_bytes(steps, true) {
         return Ok("gpt-2");
     }
     let unknown = || {
@@ -25,14 +25,10 @@ pub(super) fn name(tokenizer: &Value) -> Result<&'static str, String> {
     let Some([first, second]) = pair else {
         return Err(unknown());
     };
-    if first["type"] == "Digits"
-        && first["individual_digits"] == true
-        && is_byte_level(second, true)
-    {
+    if first["type"] == "Digits" && first["individual_digits"] == true && is_bytes(second, true) {
         return Ok("smollm");
     }
-    if first["type"] != "Split" || first["behavior"] != "Isolated" || !is_byte_level(second, false)
-    {
+    if first["type"] != "Split" || first["behavior"] != "Isolated" || !is_bytes(second, false) {
         return Err(unknown());
     }
     match first["pattern"]["Regex"].as_str() {
@@ -43,7 +39,14 @@ pub(super) fn name(tokenizer: &Value) -> Result<&'static str, String> {
     }
 }
 
-fn is_byte_level(step: &Value, use_regex: bool) -> bool {
+/// Whether a `tokenizer.json` turns text into letters that stand for bytes.
+pub(super) fn is_byte_level(tokenizer: &Value) -> bool {
+    let steps = &tokenizer["pre_tokenizer"];
+    let inner = steps["pretokenizers"].as_array().into_iter().flatten();
+    inner.chain([steps]).any(|step| step["type"] == "ByteLevel")
+}
+
+fn is_bytes(step: &Value, use_regex: bool) -> bool {
     let uses_regex = step["use_regex"].as_bool().unwrap_or(true);
     let adds_space = step["add_prefix_space"].as_bool().unwrap_or(true);
     step["type"] == "ByteLevel" && !adds_space && uses_regex == use_regex

@@ -106,7 +106,8 @@ fn kind(json: &Value) -> Result<Kind, ExportError> {
             model["type"]
         )));
     }
-    if model["byte_fallback"] == true {
+    // Some conversions say `byte_fallback` of byte-level tokenizers too, which have no use for it.
+    if model["byte_fallback"] == true && !pre_tokenizer::is_byte_level(json) {
         return Ok(Kind::SentencePiece);
     }
     pre_tokenizer::name(json)
