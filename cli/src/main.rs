@@ -15,6 +15,7 @@ mod data;
 mod device;
 mod doctor;
 mod exit;
+mod export;
 mod generate;
 mod k8s;
 mod logging;
@@ -73,6 +74,8 @@ enum Command {
     Workers(client::workers::Args),
     /// Lets a worker go without loss
     Drain(client::drain::Args),
+    /// Makes of an adapter what other programs load: merged models, GGUF files
+    Export(Box<export::Args>),
     /// Lets a base model, or an adapter on it, answer a prompt
     Generate(generate::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
@@ -108,6 +111,7 @@ impl Command {
             Self::Cancel(args) => client::cancel::run(&args),
             Self::Workers(args) => client::workers::run(&args),
             Self::Drain(args) => client::drain::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::K8s(command) => k8s::run(&command),

@@ -29,6 +29,7 @@
 //! | `recorded` | coordinator | the record is durable, and nobody has been told |
 //! | `committing` | coordinator | a commit is about to be sent |
 //! | `saving` | coordinator | a member is about to be asked for a checkpoint |
+//! | `exporting` | `weft export` | another tensor is about to be written |
 //! | `syncing` | coordinator | a joiner is about to be told whose state to copy |
 
 use std::process::{Command, Stdio};

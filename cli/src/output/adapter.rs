@@ -5,13 +5,21 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use weft_common::checkpoint::{MANIFEST_FILE, Manifest};
 use weft_common::data::ChatTokenizer;
+use weft_common::recipe::Recipe;
+use weft_worker::export::{TRAINING_FILE, TrainingRecord};
 
 /// The files of a checkpoint that make an adapter.
 const FILES: [&str; 2] = ["adapter_model.safetensors", "adapter_config.json"];
 
-/// Puts the adapter of `checkpoint` and the tokenizer's files at `target`, replacing an earlier adapter.
-pub(crate) fn publish(checkpoint: &Path, tokenizer: &ChatTokenizer, target: &Path) -> Result<()> {
+/// Puts the adapter of `checkpoint`, the tokenizer's files and what it was trained on at `target`, replacing an earlier
+/// adapter.
+pub(crate) fn publish(
+    checkpoint: &Path,
+    (tokenizer, recipe): (&ChatTokenizer, &Recipe),
+    target: &Path,
+) -> Result<()> {
     let folder = target.parent().unwrap_or(Path::new("."));
     let fresh = tempfile::Builder::new()
         .prefix(".adapter-")
@@ -25,8 +33,20 @@ pub(crate) fn publish(checkpoint: &Path, tokenizer: &ChatTokenizer, target: &Pat
     tokenizer
         .save_pretrained(fresh.path())
         .with_context(|| format!("cannot write the tokenizer to {}", target.display()))?;
+    let record = training_record(checkpoint, recipe)?;
+    fs::write(fresh.path().join(TRAINING_FILE), record.to_json())
+        .with_context(|| format!("cannot write {TRAINING_FILE} to {}", target.display()))?;
     replace(fresh, target)
         .with_context(|| format!("cannot put the adapter at {}", target.display()))
+}
+
+/// What an export looks at, to tell whether a base model is the one of the training.
+fn training_record(checkpoint: &Path, recipe: &Recipe) -> Result<TrainingRecord> {
+    let path = checkpoint.join(MANIFEST_FILE);
+    let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest =
+        Manifest::parse(&text).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(TrainingRecord::new(&manifest, recipe))
 }
 
 fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {

@@ -58,8 +58,8 @@ pub(crate) fn leave(
                 &ready.cache,
             )
             .map_err(|defect| Failure::new(Exit::Environment, defect))?;
-            adapter::publish(&dir, &ready.preflight.tokenizer, &ready.folder.adapter())
-                .map_err(disk)?;
+            let made_of = (&ready.preflight.tokenizer, recipe);
+            adapter::publish(&dir, made_of, &ready.folder.adapter()).map_err(disk)?;
             observer.write_trainer_files(true).map_err(disk)
         }
         JobOutcome::Cancelled { .. } => observer.write_trainer_files(false).map_err(disk),

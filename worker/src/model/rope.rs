@@ -54,6 +54,17 @@ impl RopeSpec {
             .collect()
     }
 
+    /// What each frequency is divided by, one for each pair of a head's elements, as GGUF files store it.
+    #[must_use]
+    pub fn divisors(&self, head_dim: usize) -> Vec<f32> {
+        (0..head_dim / 2)
+            .map(|pair| {
+                let frequency = 1.0 / self.theta.powf(2.0 * pair as f64 / head_dim as f64);
+                (frequency / self.scaling.apply(pair, frequency)) as f32
+            })
+            .collect()
+    }
+
     /// Cosines and sines, `positions × head_dim/2` each. The angle is an f32 product, as Hugging Face computes it.
     #[must_use]
     pub fn angles(&self, head_dim: usize, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {

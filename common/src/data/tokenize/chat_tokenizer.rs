@@ -152,6 +152,12 @@ impl ChatTokenizer {
         all
     }
 
+    /// The text of `tokenizer.json`, whatever file it came from.
+    #[must_use]
+    pub fn tokenizer_json(&self) -> &str {
+        &self.parts.tokenizer_json
+    }
+
     /// Identifies vocabulary, merges, pipeline and special tokens.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -181,7 +181,7 @@ impl ReadRows for PermutedRows<'_> {
 }
 
 /// Where row `row` of a query or key matrix lies in a GGUF file. A head's rows (half, pair) are stored as (pair, half).
-fn stored_row(row: usize, head_rows: usize) -> usize {
+pub(crate) fn stored_row(row: usize, head_rows: usize) -> usize {
     let (head, within) = (row / head_rows, row % head_rows);
     let (half, pair) = (within / (head_rows / 2), within % (head_rows / 2));
     head * head_rows + 2 * pair + half

@@ -10,6 +10,7 @@
 
 mod assemble;
 mod bnb;
+mod checkpoint;
 mod config;
 mod context;
 mod digest;
@@ -37,9 +38,12 @@ use std::time::Instant;
 use weft_common::gguf::GgufFile;
 use weft_common::id::Digest;
 
+pub use checkpoint::{BaseFormat, BaseTensor, Checkpoint, with_checkpoint};
 pub use context::check_context;
 pub use digest::model_digest;
 pub use error::LoadError;
+pub(crate) use gguf::stored_row;
+pub use names::{Part, TensorRole};
 pub use onto::{PlacedModel, load_onto};
 pub use report::LoadReport;
 

@@ -1,10 +1,10 @@
 //! What each of a decoder's tensors is called in the two formats.
 
-use crate::model::Projection;
+use crate::model::{Projection, Spec};
 
 /// One tensor of the model, independent of the file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TensorRole {
+pub enum TensorRole {
     /// Token embeddings.
     Embed,
     /// The norm before the head.
@@ -17,7 +17,7 @@ pub(super) enum TensorRole {
 
 /// A tensor within a decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
     /// The norm before attention.
     AttnNorm,
     /// The norm before the MLP.
@@ -29,8 +29,38 @@ pub(super) enum Part {
 }
 
 impl TensorRole {
+    /// Every tensor that a model with these dimensions may have, in the order of the forward pass.
+    pub fn all(spec: &Spec) -> impl Iterator<Item = Self> {
+        let layer = |layer| {
+            let linear = |projection| [Part::Weight(projection), Part::Bias(projection)];
+            let norms = [Part::AttnNorm, Part::MlpNorm];
+            let parts = norms
+                .into_iter()
+                .chain(Projection::ALL.into_iter().flat_map(linear));
+            parts.map(move |part| Self::Layer(layer, part))
+        };
+        std::iter::once(Self::Embed)
+            .chain((0..spec.layers).flat_map(layer))
+            .chain([Self::FinalNorm, Self::Head])
+    }
+
+    /// Its shape: rows and columns, or a length.
+    #[must_use]
+    pub fn shape(self, spec: &Spec) -> Vec<usize> {
+        match self {
+            Self::Embed | Self::Head => vec![spec.vocab, spec.hidden],
+            Self::FinalNorm | Self::Layer(_, Part::AttnNorm | Part::MlpNorm) => vec![spec.hidden],
+            Self::Layer(_, Part::Weight(projection)) => {
+                let (rows, cols) = spec.shape(projection);
+                vec![rows, cols]
+            }
+            Self::Layer(_, Part::Bias(projection)) => vec![spec.shape(projection).0],
+        }
+    }
+
     /// The name in a Hugging Face checkpoint.
-    pub(super) fn hugging_face(self) -> String {
+    #[must_use]
+    pub fn hugging_face(self) -> String {
         match self {
             Self::Embed => "model.embed_tokens.weight".to_owned(),
             Self::FinalNorm => "model.norm.weight".to_owned(),
@@ -48,7 +78,8 @@ impl TensorRole {
     }
 
     /// The name in a GGUF file.
-    pub(super) fn gguf(self) -> String {
+    #[must_use]
+    pub fn gguf(self) -> String {
         match self {
             Self::Embed => "token_embd.weight".to_owned(),
             Self::FinalNorm => "output_norm.weight".to_owned(),
