@@ -25,6 +25,7 @@ mod queue;
 mod recipe;
 mod run;
 mod schema;
+mod serve;
 mod signals;
 mod worker;
 
@@ -73,8 +74,10 @@ enum Command {
     Workers(client::workers::Args),
     /// Lets a worker go without loss
     Drain(client::drain::Args),
-    /// Lets a base model, or an adapter on it, answer a prompt
+    /// Lets a model write: a base model, an adapter on it, or what was exported
     Generate(generate::Args),
+    /// Puts a model behind OpenAI's HTTP API
+    Serve(serve::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
     /// Puts a recipe on Kubernetes
@@ -109,6 +112,7 @@ impl Command {
             Self::Workers(args) => client::workers::run(&args),
             Self::Drain(args) => client::drain::run(&args),
             Self::Generate(args) => generate::run(&args),
+            Self::Serve(args) => serve::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::K8s(command) => k8s::run(&command),
             Self::Bench(command) => bench::run(&command),

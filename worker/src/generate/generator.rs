@@ -6,7 +6,7 @@ use super::decode::Decode;
 use super::sampler::Sampler;
 use super::{GenerateError, GenerateOptions};
 use crate::lora::Adapter;
-use crate::model::Model;
+use crate::model::{Model, Spec};
 use crate::ops::{Cpu, Ops};
 
 /// A model ready to continue prompts.
@@ -69,11 +69,7 @@ impl<'a, O: Ops> Generator<'a, O> {
             if sequence.len() == longest {
                 break self.out_of_room(longest - prompt.len(), options);
             }
-            if logits.iter().any(|logit| !logit.is_finite()) {
-                return Err(GenerateError::NotFinite {
-                    tokens: sequence.len(),
-                });
-            }
+            self.check_logits(&logits, sequence.len())?;
             let token = sampler.choose(&mut logits, &sequence);
             if options.stop_ids.contains(&token) {
                 break StopReason::StopToken(token);
@@ -99,17 +95,18 @@ impl<'a, O: Ops> Generator<'a, O> {
         }
     }
 
+    /// What a device did not do leaves numbers that mean nothing, so it is asked first.
+    fn check_logits(&self, logits: &[f32], tokens: usize) -> Result<(), GenerateError> {
+        self.model.ops().health()?;
+        match logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(()),
+            false => Err(GenerateError::NotFinite { tokens }),
+        }
+    }
+
     fn check_prompt(&self, prompt: &[u32]) -> Result<(), GenerateError> {
         let spec = self.model.spec();
-        if prompt.is_empty() {
-            return Err(GenerateError::EmptyPrompt);
-        }
-        if prompt.len() > spec.context {
-            return Err(GenerateError::PromptTooLong {
-                prompt: prompt.len(),
-                context: spec.context,
-            });
-        }
+        check_length(spec, prompt.len())?;
         match prompt.iter().find(|&&token| token as usize >= spec.vocab) {
             None => Ok(()),
             Some(&token) => Err(GenerateError::UnknownToken {
@@ -118,4 +115,17 @@ impl<'a, O: Ops> Generator<'a, O> {
             }),
         }
     }
+}
+
+pub(super) fn check_length(spec: &Spec, prompt: usize) -> Result<(), GenerateError> {
+    if prompt == 0 {
+        return Err(GenerateError::EmptyPrompt);
+    }
+    if prompt > spec.context {
+        return Err(GenerateError::PromptTooLong {
+            prompt,
+            context: spec.context,
+        });
+    }
+    Ok(())
 }

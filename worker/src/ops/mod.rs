@@ -91,6 +91,9 @@ pub trait Ops: Sizes + Send + Sync + Sized {
     /// Numbers on the device.
     fn upload(&self, values: Vec<f32>) -> Self::Floats;
 
+    /// An adapter's numbers, as products read them.
+    fn upload_adapter(&self, values: Vec<f32>) -> Self::Params;
+
     /// Ids or row numbers, all below `below`.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ mod attention;
 mod cross_entropy;
 mod elementwise;
 mod gemm;
+mod gemv;
 mod glu;
 mod linear;
 mod math;
@@ -32,6 +33,8 @@ pub struct Cpu {
     pass_limit: Option<u64>,
     /// Whether a trainer scales the loss, as it would in fp16.
     scaled_loss: bool,
+    /// Whether products with one vector go row by row.
+    by_rows: bool,
 }
 
 /// Document boundaries: document i has queries `queries[i]..queries[i + 1]` and keys `keys[i]..keys[i + 1]`.
@@ -61,6 +64,16 @@ impl Cpu {
     pub fn with_scaled_loss(self) -> Self {
         Self {
             scaled_loss: true,
+            ..self
+        }
+    }
+
+    /// The same, for decoding: a product with one vector reads each row of the matrix once, as it is stored, and expands
+    /// none of it in memory. Training keeps to one way of adding up.
+    #[must_use]
+    pub fn for_generation(self) -> Self {
+        Self {
+            by_rows: true,
             ..self
         }
     }
@@ -109,6 +122,9 @@ impl Cpu {
         w_oi: &FrozenLinear,
         y_to: Out<'_, Vec<f32>>,
     ) {
+        if self.by_rows && tokens == 1 {
+            return gemv::forward(x_ti, w_oi, y_to);
+        }
         linear::forward(&self.scratch, tokens, x_ti, w_oi, y_to);
     }
 
@@ -197,6 +213,10 @@ impl Ops for Cpu {
     fn settle(&self, _store: &Vec<f32>) {}
 
     fn upload(&self, values: Vec<f32>) -> Vec<f32> {
+        values
+    }
+
+    fn upload_adapter(&self, values: Vec<f32>) -> Vec<f32> {
         values
     }
 

@@ -171,6 +171,10 @@ impl Ops for Cuda {
         }))
     }
 
+    fn upload_adapter(&self, values: Vec<f32>) -> Held<Halves> {
+        self.upload_params(&values)
+    }
+
     fn upload_ids(&self, ids: &[u32], below: usize) -> Held<DeviceRows> {
         Held(self.attempt(|| self.kernels.upload_rows(ids, below)))
     }
