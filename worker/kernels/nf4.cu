@@ -177,11 +177,13 @@ extern "C" __global__ void __launch_bounds__(256) nf4_dequantize_group(const Gro
     else quantized_tile<false>(part, in_part, per_row, table, rows, stride);
 }
 
-// Where a product with one vector goes, part by part: `residual` is null where nothing is added.
-struct Outputs {
-    half_t* y[3];
-    const half_t* residual[3];
+// Where a product with one vector goes: `residual` is null where nothing is added.
+struct Output {
+    half_t* y;
+    const half_t* residual;
 };
+
+struct Outputs { Output part[3]; };
 
 struct alignas(8) Pair { float first, second; };
 
@@ -242,7 +244,7 @@ __device__ __forceinline__ void dense_rows(const Part& part, u32 row, u32 column
 // grid   any; pairs of rows are strided over it        block  256
 // in     the group: up to three matrices with `columns` columns, whole chunks where quantized, else whole vectors, and an even
 //        number of rows each; x
-// out    outputs.y `=`; y may be its residual, and behind x's columns, no other overlap     accumulation  f32
+// out    y of each part `=`; y may be its residual, and behind x's columns, no other overlap     accumulation  f32
 // bound  memory: 0.516 bytes read an element, 2 where dense
 extern "C" __global__ void __launch_bounds__(256, 4) gemv_group(const Group group, const Outputs outputs, const half_t* x,
     float alpha, u32 columns, u32 quantized) {
@@ -271,9 +273,10 @@ extern "C" __global__ void __launch_bounds__(256, 4) gemv_group(const Group grou
         const float y0 = alpha * warp_sum(sums[0]), y1 = alpha * warp_sum(sums[1]);
         if (lane == 0) {
             float before[2] = {0.0f, 0.0f};
-            const half_t* residual = outputs.residual[at];
-            if (residual) before[0] = to_float(residual[row]), before[1] = to_float(residual[row + 1]);
-            *reinterpret_cast<u32*>(outputs.y[at] + row) = pack2(before[0] + y0, before[1] + y1);
+            // Chosen, not indexed: arguments that are indexed are copied to memory.
+            const Output out = at == 0 ? outputs.part[0] : at == 1 ? outputs.part[1] : outputs.part[2];
+            if (out.residual) unpack2(*reinterpret_cast<const u32*>(out.residual + row), before[0], before[1]);
+            *reinterpret_cast<u32*>(out.y + row) = pack2(before[0] + y0, before[1] + y1);
         }
     }
 }

@@ -22,13 +22,18 @@ pub struct GemvOutput<'a> {
     pub residual: Option<Place<'a>>,
 }
 
-/// All of them, as the kernel sees them.
-#[derive(Debug, Clone, Copy)]
+/// One of them, as the kernel sees it.
+#[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
-struct Outputs {
-    y: [u64; MOST_PARTS],
-    residual: [u64; MOST_PARTS],
+struct Output {
+    y: u64,
+    residual: u64,
 }
+
+/// All of them.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct Outputs([Output; MOST_PARTS]);
 
 // SAFETY: device pointers, laid out as the kernel's struct.
 unsafe impl DeviceRepr for Outputs {}
@@ -67,10 +72,7 @@ impl CudaKernels {
             "{columns} columns and {tail} of {x:?}"
         );
         assert_eq!(parts.len(), outputs.len(), "an output for each matrix");
-        let mut places = Outputs {
-            y: [0; MOST_PARTS],
-            residual: [0; MOST_PARTS],
-        };
+        let mut places = Outputs::default();
         for (index, (part, output)) in parts.iter().zip(outputs).enumerate() {
             let rows = part.matrix.shape().0;
             assert!(is_gemv(&part.matrix), "{:?}", part.matrix);
@@ -79,10 +81,11 @@ impl CudaKernels {
                 room && output.y.address().is_multiple_of(4),
                 "{rows} rows: {output:?}"
             );
-            places.y[index] = output.y.address();
+            places.0[index].y = output.y.address();
             if let Some(residual) = &output.residual {
-                assert!(residual.len() >= rows, "{rows} rows: {residual:?}");
-                places.residual[index] = residual.address();
+                let room = residual.len() >= rows && residual.address().is_multiple_of(4);
+                assert!(room, "{rows} rows: {residual:?}");
+                places.0[index].residual = residual.address();
             }
         }
         let quantized = parts

@@ -73,11 +73,16 @@ impl Cuda {
             lean: false,
             memory_limit: None,
         };
-        let cuda = Self::open(&compiler, products, options)?;
-        Ok(Self {
+        Ok(Self::open(&compiler, products, options)?.by_rows())
+    }
+
+    /// The same, with products of one vector that read weights as they are stored. Training keeps to one way of adding up.
+    #[must_use]
+    pub fn by_rows(self) -> Self {
+        Self {
             by_rows: true,
-            ..cuda
-        })
+            ..self
+        }
     }
 }
 
