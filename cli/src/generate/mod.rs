@@ -51,6 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let problem = "--raw is for --prompt and --prompts: a conversation takes the chat template";
         return Err(Failure::new(Exit::Data, problem));
     }
+    let checked = args.sampling.options().check();
+    checked.map_err(|error| Failure::new(Exit::Data, error))?;
     let model = args.model.open()?;
     match (&args.prompt, &args.prompts) {
         (Some(prompt), _) => one(args, &model, prompt),

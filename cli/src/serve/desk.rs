@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use weft_common::failpoint;
 use weft_worker::generate::{Completion, End, GenerateError, GenerateOptions, TextModel};
 
 use super::error::ApiError;
@@ -169,6 +170,7 @@ impl Job {
         } = &self.work;
         let mut untold = String::new();
         let completion = model.generate(prompt, (options, stops), &mut |text| {
+            failpoint::hit("token");
             untold.push_str(text);
             if !untold.is_empty() {
                 match self

@@ -41,7 +41,7 @@ impl ApiError {
 
     /// A prompt that the model cannot see as a whole.
     pub(super) fn too_long(message: impl Into<String>) -> Self {
-        Self::invalid(Some("messages"), message).code("context_length_exceeded")
+        Self::invalid(None, message).code("context_length_exceeded")
     }
 
     /// The body has more bytes than are taken.

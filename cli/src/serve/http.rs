@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
-use weft_worker::generate::TextModel;
+use weft_worker::generate::{GenerateError, TextModel};
 
 use super::ask::{self, Ask, Defaults};
 use super::desk::{Desk, Event, Work};
@@ -158,7 +158,10 @@ impl Service {
             let tokens = model.encode(&prompt);
             let tokens = tokens.map_err(|error| ApiError::invalid(None, error.to_string()))?;
             let fits = model.check_length(tokens.len());
-            fits.map_err(|error| ApiError::too_long(error.to_string()))?;
+            fits.map_err(|error| match error {
+                GenerateError::PromptTooLong { .. } => ApiError::too_long(error.to_string()),
+                other => ApiError::invalid(None, other.to_string()),
+            })?;
             Ok(tokens)
         });
         let prompt = encoded

@@ -40,6 +40,15 @@ impl<'a, O: Ops> Decode<'a, O> {
 
     /// Runs the prompt at once and returns the logits after its last token.
     pub(super) fn prefill(&mut self, prompt: &[u32]) -> Vec<f32> {
+        self.model.ops().together(|| self.run_prompt(prompt))
+    }
+
+    /// Appends one token and returns the logits after it.
+    pub(super) fn append(&mut self, token: u32) -> Vec<f32> {
+        self.model.ops().together(|| self.run_token(token))
+    }
+
+    fn run_prompt(&mut self, prompt: &[u32]) -> Vec<f32> {
         let Self { model, cache, .. } = self;
         let batch = PackedBatch::from_tokens(prompt);
         let x_td = hidden_states(model, self.adapter, &batch, |layer, kept| {
@@ -49,8 +58,7 @@ impl<'a, O: Ops> Decode<'a, O> {
         head_logits(model, (&x_td, batch.len()), &[batch.len() as u32 - 1])
     }
 
-    /// Appends one token and returns the logits after it.
-    pub(super) fn append(&mut self, token: u32) -> Vec<f32> {
+    fn run_token(&mut self, token: u32) -> Vec<f32> {
         let (ops, spec) = (self.model.ops(), self.model.spec());
         let position = self.cache.len() as u32;
         let tokens = Tokens::new(ops, spec, &[0, 1], &[position]);

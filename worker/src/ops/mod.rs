@@ -51,6 +51,11 @@ pub trait Ops: Sizes + Send + Sync + Sized {
     /// A loss that may still be under way.
     type Loss;
 
+    /// Does work that is many ops one after another, where that is cheapest to ask for them.
+    fn together<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        work()
+    }
+
     /// A matrix; contents unspecified.
     fn alloc(&self, rows: usize, width: usize) -> Self::Buf {
         let [buf] = self.alloc_joined(rows, [width]);

@@ -16,8 +16,11 @@ use candle_core::quantized::k_quants::{
 use rayon::prelude::*;
 use weft_common::gguf::GgmlType;
 
-/// Elements of the rows that a thread multiplies at a time.
-const ELEMENTS_AT_ONCE: usize = 1 << 14;
+#[cfg(target_arch = "x86_64")]
+use super::q8_dot::{self, Q8Vector};
+
+/// Bytes of the rows that a thread multiplies at a time.
+const BYTES_AT_ONCE: usize = 1 << 16;
 
 /// A frozen matrix in blocks. Shapes: `rows` outputs × `cols` inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,6 +150,12 @@ impl BlockMatrix {
     /// If `x_i` or `y_o` has another length.
     pub fn multiply(&self, x_i: &[f32], store: &(impl Fn(&mut f32, f32) + Sync), y_o: &mut [f32]) {
         assert_eq!((y_o.len(), x_i.len()), (self.rows, self.cols));
+        #[cfg(target_arch = "x86_64")]
+        if let (Blocks::Q8_0(blocks), Some(x)) = (&self.blocks, Q8Vector::new(x_i)) {
+            let blocks = q8_dot::as_blocks(blocks);
+            let dot = |row: &[_]| x.dot(row);
+            return by_rows(blocks, x_i.len() / 32, dot, store, y_o);
+        }
         self.blocks.multiply(x_i, store, y_o);
     }
 }
@@ -165,13 +174,24 @@ fn multiply<T: BlockType>(
     let cols = x_i.len();
     let mut x = vec![T::VecDotType::zeros(); cols / T::VecDotType::BLCK_SIZE];
     T::VecDotType::from_float(x_i, &mut x);
-    let per_row = cols / T::BLCK_SIZE;
-    let rows_at_once = (ELEMENTS_AT_ONCE / cols).max(1);
+    let dot = |row: &[T]| T::vec_dot(cols, row, &x);
+    by_rows(blocks, cols / T::BLCK_SIZE, dot, store, y_o);
+}
+
+/// `store(y, dot(row))` of each row of so many blocks.
+fn by_rows<T: Sync>(
+    blocks: &[T],
+    per_row: usize,
+    dot: impl Fn(&[T]) -> f32 + Sync,
+    store: &(impl Fn(&mut f32, f32) + Sync),
+    y_o: &mut [f32],
+) {
+    let rows_at_once = (BYTES_AT_ONCE / (per_row * size_of::<T>())).max(1);
     (y_o.par_chunks_mut(rows_at_once))
         .zip(blocks.par_chunks(rows_at_once * per_row))
         .for_each(|(y_o, blocks)| {
             for (y, row) in y_o.iter_mut().zip(blocks.chunks(per_row)) {
-                store(y, T::vec_dot(cols, row, &x));
+                store(y, dot(row));
             }
         });
 }

@@ -9,6 +9,8 @@ mod blocks;
 pub mod dynamic_map;
 mod error;
 pub mod nf4;
+#[cfg(target_arch = "x86_64")]
+mod q8_dot;
 
 pub use absmax::Absmax;
 pub use blocks::BlockMatrix;

@@ -174,6 +174,11 @@ impl Ops for Cpu {
     type Store = Vec<f32>;
     type Loss = f64;
 
+    /// On one of the pool's threads: whoever asks from outside waits for another thread to wake, at each op.
+    fn together<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        rayon::scope(|_| work())
+    }
+
     fn alloc_joined<const N: usize>(&self, rows: usize, widths: [usize; N]) -> [Vec<f32>; N] {
         widths.map(|width| vec![0.0; rows * width])
     }

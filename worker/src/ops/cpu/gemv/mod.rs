@@ -12,7 +12,7 @@ use crate::ops::{Out, Write};
 use crate::quant::Nf4Matrix;
 
 /// Elements of the rows that a thread multiplies at a time.
-const ELEMENTS_AT_ONCE: usize = 1 << 14;
+const ELEMENTS_AT_ONCE: usize = 1 << 16;
 
 /// `y_o (= or +=) w_oi · x_i`. Blocks of a GGUF file are multiplied as integers with x in 8 bits, everything else in f32.
 pub(super) fn forward(x_i: &[f32], w_oi: &FrozenLinear, y_o: Out<'_, Vec<f32>>) {
