@@ -64,13 +64,12 @@ impl<'a, O: Ops> Generator<'a, O> {
         let mut decode = Decode::new(self.model, self.adapter, longest);
         let mut sampler = Sampler::new(options);
         let mut sequence = prompt.to_vec();
-        let mut logits = decode.prefill(prompt);
+        decode.prefill(prompt);
         let stop = loop {
             if sequence.len() == longest {
                 break self.out_of_room(longest - prompt.len(), options);
             }
-            self.check_logits(&logits, sequence.len())?;
-            let token = sampler.choose(&mut logits, &sequence);
+            let token = self.choose(&decode, &mut sampler, &sequence)?;
             if options.stop_ids.contains(&token) {
                 break StopReason::StopToken(token);
             }
@@ -79,7 +78,7 @@ impl<'a, O: Ops> Generator<'a, O> {
                 break StopReason::Caller;
             }
             if sequence.len() < longest {
-                logits = decode.append(token);
+                decode.append(token);
             }
         };
         Ok(Generated {
@@ -95,13 +94,25 @@ impl<'a, O: Ops> Generator<'a, O> {
         }
     }
 
-    /// What a device did not do leaves numbers that mean nothing, so it is asked first.
-    fn check_logits(&self, logits: &[f32], tokens: usize) -> Result<(), GenerateError> {
+    /// The token after `sequence`. What a device did not do leaves numbers that mean nothing, so it is asked too.
+    fn choose(
+        &self,
+        decode: &Decode<'_, O>,
+        sampler: &mut Sampler,
+        sequence: &[u32],
+    ) -> Result<u32, GenerateError> {
+        let chosen = match sampler.is_plain() {
+            true => decode.likeliest(),
+            false => {
+                let mut logits = decode.logits();
+                let finite = logits.iter().all(|logit| logit.is_finite());
+                finite.then(|| sampler.choose(&mut logits, sequence))
+            }
+        };
         self.model.ops().health()?;
-        match logits.iter().all(|logit| logit.is_finite()) {
-            true => Ok(()),
-            false => Err(GenerateError::NotFinite { tokens }),
-        }
+        chosen.ok_or(GenerateError::NotFinite {
+            tokens: sequence.len(),
+        })
     }
 
     fn check_prompt(&self, prompt: &[u32]) -> Result<(), GenerateError> {

@@ -79,10 +79,12 @@ fn cached_logits_equal_those_of_the_whole_sequence() {
     let (model, adapter) = (model(), adapter());
     let mut decode = super::decode::Decode::new(&model, Some(&adapter), 16);
     let mut sequence = PROMPT.to_vec();
-    let mut cached = decode.prefill(&PROMPT);
+    decode.prefill(&PROMPT);
     for token in [1, 96, 40, 40, 7] {
         let batch = PackedBatch::from_tokens(&sequence);
         let whole = logits(&model, Some(&adapter), &batch, &[batch.len() as u32 - 1]);
+        let cached = decode.logits();
+        assert_eq!(decode.likeliest(), Some(argmax(&cached)));
         for (cached, whole) in cached.iter().zip(whole) {
             assert!(
                 (cached - whole).abs() <= 1e-4 * (1.0 + whole.abs()),
@@ -90,7 +92,7 @@ fn cached_logits_equal_those_of_the_whole_sequence() {
             );
         }
         sequence.push(token);
-        cached = decode.append(token);
+        decode.append(token);
     }
 }
 

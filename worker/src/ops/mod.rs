@@ -128,6 +128,10 @@ pub trait Ops: Sizes + Send + Sync + Sized {
     /// `out = buf`, `out.len() / width` rows. Waits for all work before it.
     fn read(&self, buf: &Self::Buf, width: usize, out: &mut [f32]);
 
+    /// Where the largest of the first `width` numbers of the first row is, of equal ones the first; `None` where one is not
+    /// finite. Waits for all work before it.
+    fn likeliest(&self, width: usize, buf: &Self::Buf) -> Option<u32>;
+
     /// `buf[..rows] = 0`.
     fn zero(&self, shape: (usize, usize), buf: &mut Self::Buf);
 

@@ -205,6 +205,8 @@ fn as_bytes_mut<T: BlockType>(blocks: &mut [T]) -> &mut [u8] {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::quantized::GgmlDType;
+
     use super::*;
 
     /// The matrix that these numbers are quantized to, through the bytes of a file.
@@ -212,12 +214,19 @@ mod tests {
         let device = candle_core::Device::Cpu;
         let rows = values.len() / cols;
         let tensor = candle_core::Tensor::from_slice(values, (rows, cols), &device).unwrap();
-        let dtype = match kind {
-            GgmlType::Q8_0 => candle_core::quantized::GgmlDType::Q8_0,
-            GgmlType::Q4_1 => candle_core::quantized::GgmlDType::Q4_1,
-            GgmlType::Q6K => candle_core::quantized::GgmlDType::Q6K,
-            other => panic!("not tested: {other}"),
-        };
+        let all = [
+            (GgmlType::Q4_0, GgmlDType::Q4_0),
+            (GgmlType::Q4_1, GgmlDType::Q4_1),
+            (GgmlType::Q5_0, GgmlDType::Q5_0),
+            (GgmlType::Q5_1, GgmlDType::Q5_1),
+            (GgmlType::Q8_0, GgmlDType::Q8_0),
+            (GgmlType::Q2K, GgmlDType::Q2K),
+            (GgmlType::Q3K, GgmlDType::Q3K),
+            (GgmlType::Q4K, GgmlDType::Q4K),
+            (GgmlType::Q5K, GgmlDType::Q5K),
+            (GgmlType::Q6K, GgmlDType::Q6K),
+        ];
+        let (_, dtype) = all.into_iter().find(|(own, _)| *own == kind).unwrap();
         let tensor = candle_core::quantized::QTensor::quantize(&tensor, dtype).unwrap();
         let bytes = tensor.data().unwrap();
         let read = |out: &mut [u8]| {
@@ -232,8 +241,15 @@ mod tests {
     #[test]
     fn a_product_in_blocks_is_near_that_of_the_widened_rows() {
         for (kind, cols) in [
-            (GgmlType::Q8_0, 96),
+            (GgmlType::Q4_0, 96),
             (GgmlType::Q4_1, 64),
+            (GgmlType::Q5_0, 64),
+            (GgmlType::Q5_1, 96),
+            (GgmlType::Q8_0, 96),
+            (GgmlType::Q2K, 256),
+            (GgmlType::Q3K, 512),
+            (GgmlType::Q4K, 512),
+            (GgmlType::Q5K, 256),
             (GgmlType::Q6K, 512),
         ] {
             let rows = 37;

@@ -117,6 +117,31 @@ pub(crate) fn a_vector_times_a_group_agrees_with_the_widened_matrices() {
     }
 }
 
+#[test]
+pub(crate) fn the_likeliest_is_the_first_of_the_largest_and_nothing_is_where_one_is_not_finite() {
+    let Some(gpu) = gpu() else { return };
+    for width in [8, 512, 8192, 128_256] {
+        let mut row = random(width, 5);
+        let find = |row: &[f32]| {
+            let row = packed(gpu, 1, row);
+            let found = gpu.likeliest(width, &row).unwrap();
+            (found, gpu.likeliest(width, &row).unwrap())
+        };
+        for at in [0, width / 2, width - 1] {
+            row[at] = 1.5;
+            let first = row.iter().position(|&v| v == 1.5).map(|at| at as u32);
+            assert_eq!(find(&row), (first, first), "of {width}");
+        }
+        row[width - 1] = -3.0;
+        let all_below = vec![-2.0; width];
+        assert_eq!(find(&all_below).0, Some(0));
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            row[width / 3] = wrong;
+            assert_eq!(find(&row).0, None, "{wrong} of {width}");
+        }
+    }
+}
+
 /// To whole vectors, and at least one more number.
 fn padded(values: &[f32]) -> Vec<f32> {
     let mut padded = values.to_vec();

@@ -256,6 +256,10 @@ impl Ops for Cpu {
         out.copy_from_slice(&buf[..out.len()]);
     }
 
+    fn likeliest(&self, width: usize, buf: &Vec<f32>) -> Option<u32> {
+        elementwise::likeliest(&buf[..width])
+    }
+
     fn zero(&self, (rows, width): (usize, usize), buf: &mut Vec<f32>) {
         buf[..rows * width].fill(0.0);
     }

@@ -207,6 +207,11 @@ impl Ops for Cuda {
         }
     }
 
+    fn likeliest(&self, width: usize, buf: &Held<Halves>) -> Option<u32> {
+        let found = self.attempt(|| self.kernels.likeliest(width, buf.get()));
+        found.flatten()
+    }
+
     fn zero(&self, (rows, _): (usize, usize), buf: &mut Held<Halves>) {
         self.measured(OpClass::Elementwise, || {
             self.kernels.clear_rows(rows, buf.get_mut())
