@@ -26,6 +26,7 @@ mod queue;
 mod recipe;
 mod run;
 mod schema;
+mod serve;
 mod signals;
 mod worker;
 
@@ -76,8 +77,10 @@ enum Command {
     Drain(client::drain::Args),
     /// Makes of an adapter what other programs load: merged models, GGUF files
     Export(Box<export::Args>),
-    /// Lets a base model, or an adapter on it, answer a prompt
+    /// Lets a model write: a base model, an adapter on it, or what was exported
     Generate(generate::Args),
+    /// Puts a model behind OpenAI's HTTP API
+    Serve(serve::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
     /// Puts a recipe on Kubernetes
@@ -113,6 +116,7 @@ impl Command {
             Self::Drain(args) => client::drain::run(&args),
             Self::Export(args) => export::run(&args),
             Self::Generate(args) => generate::run(&args),
+            Self::Serve(args) => serve::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::K8s(command) => k8s::run(&command),
             Self::Bench(command) => bench::run(&command),

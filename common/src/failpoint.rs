@@ -23,6 +23,7 @@
 //! | `state-half-sent` | worker | a part of its state is about to be sent to a joiner |
 //! | `state-half-received` | worker | a joiner has the first piece of the state |
 //! | `gpu-looked` | worker | its GPU is about to be asked how it is; only with an error of it |
+//! | `token` | `weft serve` | another token is generated, and nobody has been told |
 //! | `granting` | coordinator | a grant is about to be sent |
 //! | `sealing` | coordinator | a seal is |
 //! | `recording` | coordinator | the sum is agreed on, and its record not yet written |

@@ -176,3 +176,107 @@ extern "C" __global__ void __launch_bounds__(256) nf4_dequantize_group(const Gro
     else if (part.stored == OTHER) quantized_tile<true>(part, in_part, per_row, table, rows, stride);
     else quantized_tile<false>(part, in_part, per_row, table, rows, stride);
 }
+
+// Where a product with one vector goes: `residual` is null where nothing is added.
+struct Output {
+    half_t* y;
+    const half_t* residual;
+};
+
+struct Outputs { Output part[3]; };
+
+struct alignas(8) Pair { float first, second; };
+
+constexpr u32 CHUNK = 32;  // elements of a row that a lane takes at once: within one block of 64
+constexpr u32 COPIES = 16;  // of the table: lanes of a half warp, which is served at once, read banks of their own
+
+// Two rows below each other, a chunk a lane at a time. `table` is this lane's copy of all bytes' pairs of values.
+__device__ __forceinline__ void nf4_rows(const Part& part, u32 row, u32 columns, const half_t* x, const Pair* table,
+    float (&sums)[2]) {
+    for (u32 column = (threadIdx.x & 31) * CHUNK; column < columns; column += 32 * CHUNK) {
+        const u64 at = (u64)row * columns + column;
+        vec8 codes[2];
+        float scales[2];
+#pragma unroll
+        for (u32 i = 0; i < 2; i++) {
+            codes[i] = load_streaming(part.packed + (at + i * columns) / 2);
+            scales[i] = scale_of(part, (u32)((at + i * columns) >> 6));
+        }
+        float chunk[2] = {0.0f, 0.0f};
+#pragma unroll
+        for (u32 word = 0; word < CHUNK / 8; word++) {
+            float values[8];
+            unpack8(load8(x + column + word * 8), values);
+#pragma unroll
+            for (u32 i = 0; i < 2; i++)
+#pragma unroll
+                for (u32 byte = 0; byte < 4; byte++) {
+                    const Pair w = table[(codes[i].word[word] >> (8 * byte) & 255) * COPIES];
+                    chunk[i] += w.first * values[2 * byte];
+                    chunk[i] += w.second * values[2 * byte + 1];
+                }
+        }
+#pragma unroll
+        for (u32 i = 0; i < 2; i++) sums[i] += scales[i] * chunk[i];
+    }
+}
+
+__device__ __forceinline__ void dense_rows(const Part& part, u32 row, u32 columns, const half_t* x, float (&sums)[2]) {
+    const half_t* first = part.dense + (u64)row * part.dense_stride;
+#pragma unroll 2
+    for (u32 column = (threadIdx.x & 31) * 8; column < columns; column += 32 * 8) {
+        const vec8 w[2] = {load_streaming(first + column), load_streaming(first + part.dense_stride + column)};
+        float values[8], weights[8];
+        unpack8(load8(x + column), values);
+#pragma unroll
+        for (u32 i = 0; i < 2; i++) {
+            unpack8(w[i], weights);
+#pragma unroll
+            for (u32 j = 0; j < 8; j++) sums[i] += weights[j] * values[j];
+        }
+    }
+}
+
+// y_o = alpha · [W | B] · [x | xa] + residual: the group's matrices times one vector, behind whose columns xa, the adapters'
+// low-rank products, lies. A warp has two rows at a time; a row's sum has one order. Weights are table[code] · absmax in f32
+// and never rounded to 16 bits.
+//
+// grid   any; pairs of rows are strided over it        block  256
+// in     the group: up to three matrices with `columns` columns, whole chunks where quantized, else whole vectors, and an even
+//        number of rows each; x
+// out    y of each part `=`; y may be its residual, and behind x's columns, no other overlap     accumulation  f32
+// bound  memory: 0.516 bytes read an element, 2 where dense
+extern "C" __global__ void __launch_bounds__(256, 4) gemv_group(const Group group, const Outputs outputs, const half_t* x,
+    float alpha, u32 columns, u32 quantized) {
+    __shared__ Pair tables[256 * COPIES];
+    if (quantized) {
+        for (u32 i = threadIdx.x; i < 256 * COPIES; i += 256)
+            tables[i] = {NF4_TABLE[i / COPIES >> 4], NF4_TABLE[i / COPIES & 15]};
+        __syncthreads();
+    }
+    const u32 lane = threadIdx.x & 31;
+    for (u32 pair = blockIdx.x * 8 + threadIdx.x / 32; pair < group.rows / 2; pair += gridDim.x * 8) {
+        const u32 at = (2 * pair >= group.part[1].first_row) + (2 * pair >= group.part[2].first_row);
+        const Part& part = group.part[at];
+        const u32 row = 2 * pair - part.first_row;
+        float sums[2] = {0.0f, 0.0f};
+        if (part.packed) nf4_rows(part, row, columns, x, tables + (lane & (COPIES - 1)), sums);
+        else dense_rows(part, row, columns, x, sums);
+        if (part.adapter) {
+            const half_t *xa = x + columns + part.tail_column, *b = part.adapter + (u64)row * part.rank;
+            for (u32 column = lane; column < part.rank; column += 32) {
+                const float value = to_float(xa[column]);
+                sums[0] += to_float(b[column]) * value;
+                sums[1] += to_float(b[part.rank + column]) * value;
+            }
+        }
+        const float y0 = alpha * warp_sum(sums[0]), y1 = alpha * warp_sum(sums[1]);
+        if (lane == 0) {
+            float before[2] = {0.0f, 0.0f};
+            // Chosen, not indexed: arguments that are indexed are copied to memory.
+            const Output out = at == 0 ? outputs.part[0] : at == 1 ? outputs.part[1] : outputs.part[2];
+            if (out.residual) unpack2(*reinterpret_cast<const u32*>(out.residual + row), before[0], before[1]);
+            *reinterpret_cast<u32*>(out.y + row) = pack2(before[0] + y0, before[1] + y1);
+        }
+    }
+}

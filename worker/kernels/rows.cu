@@ -1,4 +1,4 @@
-// Moves of rows: embedding, gather, scatter, copy, bias. CPU reference: src/ops/cpu/elementwise.rs.
+// Moves of rows: embedding, gather, scatter, copy, bias; and the largest element of a row. CPU reference: src/ops/cpu/elementwise.rs.
 
 // out_td = scale · table_vd[ids_t]; with scale 1 the bits are the table's.
 //
@@ -74,5 +74,51 @@ extern "C" __global__ void __launch_bounds__(128) add_bias(const float* __restri
 #pragma unroll
         for (u32 j = 0; j < 8; j++) v[j] += bias[column + j];
         store8(row + column, pack8(v));
+    }
+}
+
+// The larger of two, of equal ones the one further in front.
+__device__ __forceinline__ void keep_larger(float& value, u32& at, float other, u32 other_at) {
+    if (other > value || (other == value && other_at < at)) value = other, at = other_at;
+}
+
+__device__ __forceinline__ void warp_largest(float& value, u32& at) {
+#pragma unroll
+    for (int lane = 16; lane > 0; lane >>= 1) {
+        const float other = __shfl_xor_sync(~0u, value, lane);
+        keep_larger(value, at, other, __shfl_xor_sync(~0u, at, lane));
+    }
+}
+
+// found[0] = where the largest element of the row is, of equal ones the first; found[1] = whether one is not finite.
+//
+// grid   1        block  1024
+// in     row (width elements)
+// out    found `=`, overlaps no input     accumulation  none
+// bound  latency: 2 bytes read an element by one block. width is a multiple of 8.
+extern "C" __global__ void __launch_bounds__(1024) likeliest(const half_t* __restrict__ row, u32 width, u32* __restrict__ found) {
+    __shared__ float values[32];
+    __shared__ u32 places[32];
+    float value = -INFINITY;
+    u32 at = ~0u;
+    bool finite = true;
+    for (u32 column = threadIdx.x * 8; column < width; column += 1024 * 8) {
+        float v[8];
+        unpack8(load8(row + column), v);
+#pragma unroll
+        for (u32 j = 0; j < 8; j++) {
+            finite = finite && fabsf(v[j]) < INFINITY;
+            keep_larger(value, at, v[j], column + j);
+        }
+    }
+    const u32 warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    warp_largest(value, at);
+    if (lane == 0) values[warp] = value, places[warp] = at;
+    const int all_finite = __syncthreads_and(finite);
+    if (warp == 0) {
+        value = values[lane];
+        at = places[lane];
+        warp_largest(value, at);
+        if (lane == 0) found[0] = at, found[1] = !all_finite;
     }
 }

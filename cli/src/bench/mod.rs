@@ -1,5 +1,7 @@
 //! `weft bench`: what this machine reaches, against what it could.
 
+mod generate;
+mod model;
 mod reduce;
 mod report;
 mod scale;
@@ -14,6 +16,8 @@ pub(crate) enum Command {
     Step(step::Args),
     /// Measures the all-reduce on the real link: forming, summing, calling off
     Reduce(reduce::Args),
+    /// Measures generation: tokens per second, and the share of what reading the weights takes
+    Generate(generate::Args),
     /// Computes what steps would cost on many GPUs
     Scale(scale::Args),
 }
@@ -23,6 +27,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Step(args) => step::run(args),
         Command::Reduce(args) => reduce::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Scale(args) => scale::run(args),
     }
 }

@@ -1,16 +1,13 @@
 //! `weft bench step`: training steps as a job runs them.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use weft_common::byte_size::ByteSize;
 use weft_common::recipe::{Dtype, GradientCheckpointing};
-use weft_worker::agent::{EngineError, ErrorKind};
-use weft_worker::bench::{BenchError, BenchModel, StepSettings, measure_step};
-use weft_worker::model::Preset;
-use weft_worker::train::session::TrainerError;
+use weft_worker::bench::{StepSettings, measure_step};
 
+use super::model::{ModelArgs, exit_of};
 use super::report::Text;
 use crate::device::DeviceArgs;
 use crate::exit::{Exit, Failure};
@@ -20,13 +17,8 @@ use crate::recipe::CacheArgs;
 /// Arguments of `weft bench step`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Whose steps: `llama-3-8b`, `llama-3.2-3b`, `llama-3.2-1b`, `llama-2-7b`, `mistral-7b`, `gemma-1.1-7b`, `smollm2-135m`
-    /// or `tiny` with random weights, or a model's folder or .gguf file
-    #[arg(long, value_name = "NAME|FOLDER")]
-    model: String,
-    /// Makes weights up instead of reading any: speed and memory do not depend on their values
-    #[arg(long)]
-    random_weights: bool,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Rows of a micro-batch
     #[arg(long, value_name = "ROWS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4096))]
     micro_batch: u32,
@@ -68,7 +60,7 @@ pub(crate) struct Args {
 
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let model = args.model()?;
+    let model = args.model.model()?;
     let threads = crate::worker::compute_threads(args.threads)?;
     let device = args.device.first(threads, &args.cache)?;
     let settings = args.settings();
@@ -95,31 +87,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn model(&self) -> Result<BenchModel, Failure> {
-        let path = PathBuf::from(&self.model);
-        match (Preset::named(&self.model), self.random_weights) {
-            (Some(preset), true) => Ok(BenchModel::Preset(preset)),
-            (Some(_), false) => Err(Failure::new(
-                Exit::Model,
-                format_args!(
-                    "--model {} is a name, of which only the dimensions are known; add --random-weights, or give the \
-                     model's folder",
-                    self.model
-                ),
-            )),
-            (None, _) if !path.exists() => Err(Failure::new(
-                Exit::Model,
-                format_args!(
-                    "--model {} is neither a folder or file nor a name; names are {}",
-                    self.model,
-                    Preset::ALL.map(Preset::name).join(", ")
-                ),
-            )),
-            (None, true) => Ok(BenchModel::RandomLike(path)),
-            (None, false) => Ok(BenchModel::Folder(path)),
-        }
-    }
-
     fn settings(&self) -> StepSettings {
         StepSettings {
             micro_batch: self.micro_batch,
@@ -152,19 +119,4 @@ fn dtype() -> impl TypedValueParser<Value = Dtype> {
         "fp16" => Dtype::Fp16,
         _ => Dtype::Auto,
     })
-}
-
-fn exit_of(error: &BenchError) -> Exit {
-    match error {
-        BenchError::Model(_)
-        | BenchError::Context(_)
-        | BenchError::Trainer(TrainerError::Model(_) | TrainerError::Lora(_)) => Exit::Model,
-        BenchError::Device(_)
-        | BenchError::Trainer(TrainerError::Room(_) | TrainerError::Device(_))
-        | BenchError::Step(EngineError {
-            kind: ErrorKind::Memory,
-            ..
-        }) => Exit::Environment,
-        BenchError::Step(_) => Exit::Job,
-    }
 }

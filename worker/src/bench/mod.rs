@@ -6,11 +6,12 @@
 //! cost (FLOPs and bytes, from shapes alone) ÷ rates (measured on the same device, before) = floor ─▶ share
 //! ```
 //!
-//! [`Measured`] is all that a backend adds to be measured; [`cost`] is the formula.
+//! Generation is measured beside that, against what reading the weights takes. [`Measured`] is all that a backend adds to be measured; [`cost`] is the formula.
 
 pub mod cost;
 mod cuda;
 mod floor;
+mod generate;
 mod rates;
 mod reduce;
 mod report;
@@ -21,6 +22,7 @@ pub mod scaling;
 mod settings;
 
 pub use floor::{FloorSeconds, Rates};
+pub use generate::{GenerateReport, GenerateSettings, measure_generation};
 pub use rates::Measured;
 pub use reduce::{
     Former, GpuMemory, HostMemory, Memory as SummedMemory, ReduceError, ReduceReport,

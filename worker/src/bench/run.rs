@@ -15,6 +15,7 @@ use super::{BenchModel, Measured, StepSettings, cuda, resident};
 use crate::agent::{Engine, EngineError, SumHealth};
 use crate::collective::{Cancel, Local};
 use crate::device::Device;
+use crate::generate::GenerateError;
 use crate::model::loader::{LoadError, LoadOptions, check_context, load, read_spec};
 use crate::model::{ModelWeights, RandomFormat, Spec};
 use crate::ops::DeviceError;
@@ -39,6 +40,12 @@ pub enum BenchError {
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// Model and adapter do not go together.
+    #[error(transparent)]
+    Generate(anyhow::Error),
+    /// A generation.
+    #[error(transparent)]
+    Generation(#[from] GenerateError),
     /// A step.
     #[error(transparent)]
     Step(#[from] EngineError),
@@ -84,7 +91,8 @@ pub fn measure_step(
     }
 }
 
-fn weights(model: &BenchModel, tokens: u32) -> Result<(Spec, ModelWeights), BenchError> {
+/// A model's dimensions and weights, its linears in NF4, for rows of so many tokens.
+pub(super) fn weights(model: &BenchModel, tokens: u32) -> Result<(Spec, ModelWeights), BenchError> {
     let fits = |spec: &Spec| {
         check_context(spec, tokens as usize).map_err(|error| BenchError::Context(error.into()))
     };

@@ -3,8 +3,8 @@
 use super::cache::KvCache;
 use crate::lora::Adapter;
 use crate::model::layer::{Activations, Layer, Tokens, Workspace};
-use crate::model::{Model, head_logits, hidden_states};
-use crate::ops::Ops;
+use crate::model::{Model, Spec, hidden_states};
+use crate::ops::{Norm, Ops};
 use crate::train::PackedBatch;
 
 /// A sequence that grows: its cache, and the buffers of one token.
@@ -16,6 +16,15 @@ pub(super) struct Decode<'a, O: Ops> {
     work: Workspace<O>,
     x: O::Buf,
     next: O::Buf,
+    head: Head<O>,
+}
+
+/// What comes behind the layers, of one token.
+struct Head<O: Ops> {
+    x: O::Buf,
+    xn: O::Buf,
+    rstd: O::Floats,
+    logits: O::Buf,
 }
 
 impl<'a, O: Ops> Decode<'a, O> {
@@ -35,26 +44,55 @@ impl<'a, O: Ops> Decode<'a, O> {
             work: Workspace::for_forward(ops, spec, 1, rank),
             x: ops.alloc(1, spec.hidden),
             next: ops.alloc(1, spec.hidden),
+            head: Head::new(ops, spec),
         }
     }
 
-    /// Runs the prompt at once and returns the logits after its last token.
-    pub(super) fn prefill(&mut self, prompt: &[u32]) -> Vec<f32> {
-        let Self { model, cache, .. } = self;
+    /// The logits after the last token.
+    pub(super) fn logits(&self) -> Vec<f32> {
+        let (ops, vocab) = (self.model.ops(), self.model.spec().vocab);
+        let mut logits = vec![0.0; vocab];
+        ops.read(&self.head.logits, vocab, &mut logits);
+        logits
+    }
+
+    /// The token of the largest of them, of equal ones the first; `None` where one is not finite.
+    pub(super) fn likeliest(&self) -> Option<u32> {
+        let (ops, vocab) = (self.model.ops(), self.model.spec().vocab);
+        ops.likeliest(vocab, &self.head.logits)
+    }
+
+    /// Runs the prompt at once.
+    pub(super) fn prefill(&mut self, prompt: &[u32]) {
+        self.model.ops().together(|| self.run_prompt(prompt));
+    }
+
+    /// Appends one token.
+    pub(super) fn append(&mut self, token: u32) {
+        self.model.ops().together(|| self.run_token(token));
+    }
+
+    fn run_prompt(&mut self, prompt: &[u32]) {
+        let Self {
+            model, cache, head, ..
+        } = self;
         let batch = PackedBatch::from_tokens(prompt);
         let x_td = hidden_states(model, self.adapter, &batch, |layer, kept| {
             cache.store(model.ops(), layer, prompt.len(), kept);
         });
         cache.advance(prompt.len());
-        head_logits(model, (&x_td, batch.len()), &[batch.len() as u32 - 1])
+        let last = model
+            .ops()
+            .upload_ids(&[batch.len() as u32 - 1], batch.len());
+        let hidden = model.spec().hidden;
+        model.ops().gather_rows(&last, hidden, &x_td, &mut head.x);
+        head.run(model, None);
     }
 
-    /// Appends one token and returns the logits after it.
-    pub(super) fn append(&mut self, token: u32) -> Vec<f32> {
+    fn run_token(&mut self, token: u32) {
         let (ops, spec) = (self.model.ops(), self.model.spec());
         let position = self.cache.len() as u32;
-        let tokens = Tokens::new(ops, spec, &[0, 1], &[position]);
-        let documents = ops.upload_continued(&[0, 1], &[0, position + 1]);
+        let tokens = Tokens::continuing(ops, spec, position);
         ops.embed(
             &ops.upload_ids(&[token], spec.vocab),
             self.model.embed(),
@@ -62,14 +100,14 @@ impl<'a, O: Ops> Decode<'a, O> {
             &mut self.x,
         );
         for index in 0..spec.layers {
-            self.layer(index, &tokens, &documents);
+            self.layer(index, &tokens);
         }
         self.cache.advance(1);
-        head_logits(self.model, (&self.x, 1), &[0])
+        self.head.run(self.model, Some(&self.x));
     }
 
     /// `x = layer(x)`, its keys and values added to the cache.
-    fn layer(&mut self, index: usize, tokens: &Tokens<O>, documents: &O::Documents) {
+    fn layer(&mut self, index: usize, tokens: &Tokens<O>) {
         let Self {
             model,
             cache,
@@ -90,10 +128,35 @@ impl<'a, O: Ops> Decode<'a, O> {
         layer.attention_inputs(x, kept, work);
         cache.store(model.ops(), index, 1, kept);
         let cached = cache.layer(index);
-        layer.attend_over(kept, (&cached.k, &cached.v), documents);
+        layer.attend_over(kept, (&cached.k, &cached.v), &tokens.documents);
         layer.attention_output(x, kept, work);
         layer.mlp_inputs(kept, work);
         layer.mlp_output(kept, work, next);
         std::mem::swap(x, next);
+    }
+}
+
+impl<O: Ops> Head<O> {
+    fn new(ops: &O, spec: &Spec) -> Self {
+        Self {
+            x: ops.alloc(1, spec.hidden),
+            xn: ops.alloc(1, spec.hidden),
+            rstd: ops.alloc_floats(1),
+            logits: ops.alloc(1, spec.vocab),
+        }
+    }
+
+    /// Norm and head, of `x` or of what was put into the own one.
+    fn run(&mut self, model: &Model<O>, x: Option<&O::Buf>) {
+        let (ops, spec) = (model.ops(), model.spec());
+        let norm = Norm {
+            weight: model.final_norm(),
+            eps: spec.rms_eps,
+            tokens: 1,
+            width: spec.hidden,
+        };
+        let x = x.unwrap_or(&self.x);
+        ops.rms_norm_forward(norm, x, &mut self.xn, &mut self.rstd);
+        ops.linear_forward(1, &self.xn, model.head(), &mut self.logits);
     }
 }

@@ -1,5 +1,7 @@
 //! Why nothing can be generated.
 
+use crate::ops::DeviceError;
+
 /// A prompt or options that cannot be used, or a model that computes nonsense.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GenerateError {
@@ -34,6 +36,9 @@ pub enum GenerateError {
         /// What is allowed.
         range: &'static str,
     },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The model computed NaN or infinity.
     #[error(
         "the model's logits are not finite after {tokens} tokens; the base model or the adapter is damaged"

@@ -6,7 +6,7 @@ use super::decode::Decode;
 use super::sampler::Sampler;
 use super::{GenerateError, GenerateOptions};
 use crate::lora::Adapter;
-use crate::model::Model;
+use crate::model::{Model, Spec};
 use crate::ops::{Cpu, Ops};
 
 /// A model ready to continue prompts.
@@ -64,17 +64,12 @@ impl<'a, O: Ops> Generator<'a, O> {
         let mut decode = Decode::new(self.model, self.adapter, longest);
         let mut sampler = Sampler::new(options);
         let mut sequence = prompt.to_vec();
-        let mut logits = decode.prefill(prompt);
+        decode.prefill(prompt);
         let stop = loop {
             if sequence.len() == longest {
                 break self.out_of_room(longest - prompt.len(), options);
             }
-            if logits.iter().any(|logit| !logit.is_finite()) {
-                return Err(GenerateError::NotFinite {
-                    tokens: sequence.len(),
-                });
-            }
-            let token = sampler.choose(&mut logits, &sequence);
+            let token = self.choose(&decode, &mut sampler, &sequence)?;
             if options.stop_ids.contains(&token) {
                 break StopReason::StopToken(token);
             }
@@ -83,7 +78,7 @@ impl<'a, O: Ops> Generator<'a, O> {
                 break StopReason::Caller;
             }
             if sequence.len() < longest {
-                logits = decode.append(token);
+                decode.append(token);
             }
         };
         Ok(Generated {
@@ -99,17 +94,30 @@ impl<'a, O: Ops> Generator<'a, O> {
         }
     }
 
+    /// The token after `sequence`. What a device did not do leaves numbers that mean nothing, so it is asked too.
+    fn choose(
+        &self,
+        decode: &Decode<'_, O>,
+        sampler: &mut Sampler,
+        sequence: &[u32],
+    ) -> Result<u32, GenerateError> {
+        let chosen = match sampler.is_plain() {
+            true => decode.likeliest(),
+            false => {
+                let mut logits = decode.logits();
+                let finite = logits.iter().all(|logit| logit.is_finite());
+                finite.then(|| sampler.choose(&mut logits, sequence))
+            }
+        };
+        self.model.ops().health()?;
+        chosen.ok_or(GenerateError::NotFinite {
+            tokens: sequence.len(),
+        })
+    }
+
     fn check_prompt(&self, prompt: &[u32]) -> Result<(), GenerateError> {
         let spec = self.model.spec();
-        if prompt.is_empty() {
-            return Err(GenerateError::EmptyPrompt);
-        }
-        if prompt.len() > spec.context {
-            return Err(GenerateError::PromptTooLong {
-                prompt: prompt.len(),
-                context: spec.context,
-            });
-        }
+        check_length(spec, prompt.len())?;
         match prompt.iter().find(|&&token| token as usize >= spec.vocab) {
             None => Ok(()),
             Some(&token) => Err(GenerateError::UnknownToken {
@@ -118,4 +126,17 @@ impl<'a, O: Ops> Generator<'a, O> {
             }),
         }
     }
+}
+
+pub(super) fn check_length(spec: &Spec, prompt: usize) -> Result<(), GenerateError> {
+    if prompt == 0 {
+        return Err(GenerateError::EmptyPrompt);
+    }
+    if prompt > spec.context {
+        return Err(GenerateError::PromptTooLong {
+            prompt,
+            context: spec.context,
+        });
+    }
+    Ok(())
 }

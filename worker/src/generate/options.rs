@@ -54,7 +54,11 @@ impl Default for Sampling {
 }
 
 impl GenerateOptions {
-    pub(super) fn check(&self) -> Result<(), GenerateError> {
+    /// Checks that every option is in its range.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), GenerateError> {
         let option = |option, value: f32, fits: bool, range| match fits {
             true => Ok(()),
             false => Err(GenerateError::Option {

@@ -1,7 +1,12 @@
 //! From logits to a token.
 
+use std::cmp::Ordering;
+
 use super::options::{GenerateOptions, Sampling};
 use crate::counter::Counter;
+
+/// Candidates that are sorted at first, to find a nucleus among them.
+const FRONT: usize = 64;
 
 /// Chooses tokens for one generation. The choice depends on options, logits and the number of choices before alone.
 pub(super) struct Sampler {
@@ -26,6 +31,11 @@ impl Sampler {
             sampling: options.sampling.as_ref().map(with_counter),
             chosen: 0,
         }
+    }
+
+    /// Whether it is always the likeliest token as the model has it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.sampling.is_none() && self.repetition_penalty == 1.0
     }
 
     /// Chooses the token after `sequence`. `logits` are finite.
@@ -69,7 +79,8 @@ fn likeliest(logits: &[f32]) -> u32 {
     best.0
 }
 
-/// The candidates that pass all filters, likeliest first, with temperature applied.
+/// The candidates that pass all filters, with temperature applied; likeliest first, unless all of them do. Of a large
+/// vocabulary no more is sorted than it takes.
 fn filter(logits: &[f32], sampling: &Sampling) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = (0..)
         .zip(logits)
@@ -78,35 +89,63 @@ fn filter(logits: &[f32], sampling: &Sampling) -> Vec<Candidate> {
             logit: logit / sampling.temperature,
         })
         .collect();
-    candidates.sort_unstable_by(|a, b| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token)));
-    if sampling.top_k > 0 {
+    if sampling.top_k > 0 && sampling.top_k < candidates.len() {
+        candidates.select_nth_unstable_by(sampling.top_k - 1, likelier);
         candidates.truncate(sampling.top_k);
     }
     if sampling.top_p < 1.0 {
-        candidates.truncate(nucleus(&candidates, sampling.top_p));
+        let kept = nucleus(&mut candidates, sampling.top_p);
+        candidates.truncate(kept);
     }
-    let threshold = candidates[0].logit + sampling.min_p.ln();
-    candidates.retain(|candidate| candidate.logit >= threshold);
+    if sampling.min_p > 0.0 {
+        let threshold = most(&candidates) + sampling.min_p.ln();
+        candidates.retain(|candidate| candidate.logit >= threshold);
+    }
+    if candidates.len() < logits.len() {
+        candidates.sort_unstable_by(likelier);
+    }
     candidates
 }
 
-/// How many of the likeliest it takes for their probabilities to reach `top_p`; at least one.
-fn nucleus(candidates: &[Candidate], top_p: f32) -> usize {
-    let weights = weights(candidates);
-    let wanted = f64::from(top_p) * weights.iter().sum::<f64>();
-    let mut sum = 0.0;
-    for (count, weight) in (1..).zip(&weights) {
-        sum += weight;
-        if sum >= wanted {
-            return count;
+/// Likelier ones first, of equal ones the first token.
+fn likelier(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
+}
+
+fn most(candidates: &[Candidate]) -> f32 {
+    let logits = candidates.iter().map(|candidate| candidate.logit);
+    logits.fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// How many of the likeliest it takes for their probabilities to reach `top_p`; at least one. They are in front then.
+fn nucleus(candidates: &mut [Candidate], top_p: f32) -> usize {
+    let most = most(candidates);
+    let weight = |candidate: &Candidate| f64::from(candidate.logit - most).exp();
+    let wanted = f64::from(top_p) * candidates.iter().map(weight).sum::<f64>();
+    let mut front = FRONT;
+    loop {
+        let sorted = front.min(candidates.len());
+        if sorted < candidates.len() {
+            candidates.select_nth_unstable_by(sorted - 1, likelier);
         }
+        candidates[..sorted].sort_unstable_by(likelier);
+        let mut sum = 0.0;
+        for (count, candidate) in (1..).zip(&candidates[..sorted]) {
+            sum += weight(candidate);
+            if sum >= wanted {
+                return count;
+            }
+        }
+        if sorted == candidates.len() {
+            return sorted;
+        }
+        front *= 8;
     }
-    candidates.len()
 }
 
 /// Probabilities, up to a common factor.
 fn weights(candidates: &[Candidate]) -> Vec<f64> {
-    let most = candidates.first().map_or(0.0, |candidate| candidate.logit);
+    let most = most(candidates);
     let weight = |candidate: &Candidate| f64::from(candidate.logit - most).exp();
     candidates.iter().map(weight).collect()
 }
@@ -150,7 +189,7 @@ mod tests {
         // Probabilities 0.5, 0.25, 0.125, 0.125 in another order.
         let logits = [0.125_f32, 0.5, 0.125, 0.25].map(f32::ln);
         let all = Sampling::default();
-        assert_eq!(tokens(&logits, all.clone()), [1, 3, 0, 2]);
+        assert_eq!(tokens(&logits, all.clone()), [0, 1, 2, 3]);
         assert_eq!(
             tokens(
                 &logits,
@@ -218,6 +257,41 @@ mod tests {
             ..all
         };
         assert_eq!(tokens(&logits, sharp), [1, 3]);
+    }
+
+    #[test]
+    fn filters_of_a_large_vocabulary_are_those_of_a_sorted_one() {
+        let logits: Vec<f32> = (0..5000).map(|i| (i as f32 * 0.73).sin() * 3.0).collect();
+        let mut sorted: Vec<u32> = (0..5000).collect();
+        let logit = |token: &u32| logits[*token as usize];
+        sorted.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
+        let all = Sampling::default();
+        for top_p in [0.001, 0.3, 0.9, 0.9999] {
+            let kept = tokens(
+                &logits,
+                Sampling {
+                    top_p,
+                    ..all.clone()
+                },
+            );
+            let weight = |token: &u32| f64::from(logit(token)).exp();
+            let total: f64 = sorted.iter().map(weight).sum();
+            let sum: f64 = kept.iter().map(weight).sum();
+            let last = kept.last().map_or(0.0, weight);
+            assert_eq!(kept, sorted[..kept.len()]);
+            let wanted = f64::from(top_p) * total;
+            assert!(
+                sum >= wanted * (1.0 - 1e-9) && sum - last < wanted,
+                "{top_p}"
+            );
+        }
+        let two = Sampling {
+            top_k: 700,
+            min_p: 0.5,
+            ..all
+        };
+        let kept = tokens(&logits, two);
+        assert!(kept.len() < 700 && kept == sorted[..kept.len()]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Generation against forward passes over the whole sequence.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use weft_common::recipe::LoraSection;
 
 use super::{GenerateError, GenerateOptions, Generated, Generator, Sampling, StopReason};
 use crate::lora::Adapter;
+use crate::model::loader::{WeightFormat, place};
 use crate::model::tests_support::{random_weights, toy};
 use crate::model::{Model, logits};
 use crate::ops::Cpu;
@@ -77,10 +79,12 @@ fn cached_logits_equal_those_of_the_whole_sequence() {
     let (model, adapter) = (model(), adapter());
     let mut decode = super::decode::Decode::new(&model, Some(&adapter), 16);
     let mut sequence = PROMPT.to_vec();
-    let mut cached = decode.prefill(&PROMPT);
+    decode.prefill(&PROMPT);
     for token in [1, 96, 40, 40, 7] {
         let batch = PackedBatch::from_tokens(&sequence);
         let whole = logits(&model, Some(&adapter), &batch, &[batch.len() as u32 - 1]);
+        let cached = decode.logits();
+        assert_eq!(decode.likeliest(), Some(argmax(&cached)));
         for (cached, whole) in cached.iter().zip(whole) {
             assert!(
                 (cached - whole).abs() <= 1e-4 * (1.0 + whole.abs()),
@@ -88,7 +92,7 @@ fn cached_logits_equal_those_of_the_whole_sequence() {
             );
         }
         sequence.push(token);
-        cached = decode.append(token);
+        decode.append(token);
     }
 }
 
@@ -225,4 +229,50 @@ fn a_damaged_model_is_noticed() {
             tokens: PROMPT.len()
         }
     );
+}
+
+/// A text that transformers wrote greedily. The golden was made by `make_greedy.py` beside it.
+#[derive(serde::Deserialize)]
+struct Written {
+    model: String,
+    prompt: Vec<u32>,
+    tokens: Vec<u32>,
+}
+
+#[test]
+fn greedy_text_in_f32_is_that_of_transformers() {
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        texts: Vec<Written>,
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let goldens = root.join("tests/fixtures/golden");
+    let golden = std::fs::read(goldens.join("greedy.json")).unwrap();
+    let golden: Golden = serde_json::from_slice(&golden).unwrap();
+    for Written {
+        model,
+        prompt,
+        tokens,
+    } in golden.texts
+    {
+        let folder = match model.as_str() {
+            "quickstart" => root.join("examples/quickstart/model"),
+            name => goldens.join(name),
+        };
+        let options = GenerateOptions {
+            max_new_tokens: tokens.len(),
+            ..GenerateOptions::default()
+        };
+        // Whichever way products with one vector go.
+        for cpu in [Cpu::new(), Cpu::new().for_generation()] {
+            let loaded = place(cpu, &folder, WeightFormat::Kept, &|_| ()).unwrap();
+            let go_on = &mut |_| ControlFlow::Continue(());
+            let generated = Generator::new(&loaded, None).generate(&prompt, &options, go_on);
+            assert_eq!(
+                generated.unwrap().tokens,
+                tokens,
+                "{model} after {prompt:?}"
+            );
+        }
+    }
 }

@@ -142,7 +142,7 @@ pub(super) fn upload_norm<O: Ops>(ops: &O, spec: &Spec, weight: Vec<f32>) -> O::
 }
 
 /// A head of its own.
-pub(super) fn upload_table<O: Ops>(ops: &O, head: DenseMatrix) -> O::Linear {
+fn upload_table<O: Ops>(ops: &O, head: DenseMatrix) -> O::Linear {
     ops.upload_linear(FrozenLinear::Dense(head))
 }
 
@@ -210,8 +210,9 @@ fn check_layer(spec: &Spec, index: usize, layer: &LayerWeights) -> Result<(), Mo
         let module = name(projection.module());
         match &linear.weight {
             FrozenLinear::Dense(matrix) => check_matrix(&module, expected, matrix)?,
-            FrozenLinear::Nf4(matrix) => {
-                check_shape(&module, expected, (matrix.rows(), matrix.cols()))?
+            FrozenLinear::Nf4(_) | FrozenLinear::Blocks(_) => {
+                let found = (linear.weight.rows(), linear.weight.cols());
+                check_shape(&module, expected, found)?;
             }
         }
         if let Some(bias) = &linear.bias {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{DenseMatrix, Projection};
-use crate::quant::Nf4Matrix;
+use crate::quant::{BlockMatrix, Nf4Matrix};
 
 /// The matrix of a linear that is not trained. Shapes: outputs × inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +12,8 @@ pub enum FrozenLinear {
     Nf4(Nf4Matrix),
     /// 16 or 32 bits a weight.
     Dense(DenseMatrix),
+    /// A block quantization of a GGUF file, kept as it is.
+    Blocks(BlockMatrix),
 }
 
 impl FrozenLinear {
@@ -21,6 +23,7 @@ impl FrozenLinear {
         match self {
             Self::Nf4(matrix) => matrix.rows(),
             Self::Dense(matrix) => matrix.rows,
+            Self::Blocks(matrix) => matrix.rows(),
         }
     }
 
@@ -30,6 +33,7 @@ impl FrozenLinear {
         match self {
             Self::Nf4(matrix) => matrix.cols(),
             Self::Dense(matrix) => matrix.cols,
+            Self::Blocks(matrix) => matrix.cols(),
         }
     }
 
@@ -39,6 +43,7 @@ impl FrozenLinear {
         match self {
             Self::Nf4(matrix) => matrix.bytes(),
             Self::Dense(matrix) => matrix.bytes(),
+            Self::Blocks(matrix) => matrix.bytes(),
         }
     }
 
@@ -50,6 +55,7 @@ impl FrozenLinear {
         match self {
             Self::Nf4(matrix) => matrix.dequantize_rows_into(rows, out),
             Self::Dense(matrix) => matrix.rows_into(rows, out),
+            Self::Blocks(matrix) => matrix.rows_into(rows, out),
         }
     }
 }

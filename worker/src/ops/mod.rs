@@ -51,6 +51,11 @@ pub trait Ops: Sizes + Send + Sync + Sized {
     /// A loss that may still be under way.
     type Loss;
 
+    /// Does work that is many ops one after another, where that is cheapest to ask for them.
+    fn together<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        work()
+    }
+
     /// A matrix; contents unspecified.
     fn alloc(&self, rows: usize, width: usize) -> Self::Buf {
         let [buf] = self.alloc_joined(rows, [width]);
@@ -91,6 +96,9 @@ pub trait Ops: Sizes + Send + Sync + Sized {
     /// Numbers on the device.
     fn upload(&self, values: Vec<f32>) -> Self::Floats;
 
+    /// An adapter's numbers, as products read them.
+    fn upload_adapter(&self, values: Vec<f32>) -> Self::Params;
+
     /// Ids or row numbers, all below `below`.
     ///
     /// # Panics
@@ -119,6 +127,10 @@ pub trait Ops: Sizes + Send + Sync + Sized {
 
     /// `out = buf`, `out.len() / width` rows. Waits for all work before it.
     fn read(&self, buf: &Self::Buf, width: usize, out: &mut [f32]);
+
+    /// Where the largest of the first `width` numbers of the first row is, of equal ones the first; `None` where one is not
+    /// finite. Waits for all work before it.
+    fn likeliest(&self, width: usize, buf: &Self::Buf) -> Option<u32>;
 
     /// `buf[..rows] = 0`.
     fn zero(&self, shape: (usize, usize), buf: &mut Self::Buf);

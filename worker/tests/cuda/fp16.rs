@@ -37,6 +37,11 @@ in_fp16! {
         a_product_may_write_matrices_side_by_side
         the_adapter_folds_into_the_frozen_product
     }
+    gemv {
+        a_vector_times_a_group_agrees_with_the_widened_matrices
+        greedy_generation_follows_the_forward_over_the_whole_sequence
+        the_likeliest_is_the_first_of_the_largest_and_nothing_is_where_one_is_not_finite
+    }
     nf4 {
         nf4_dequantization_is_exact
         a_group_is_dequantized_with_its_adapters_on_the_diagonal

@@ -13,6 +13,7 @@ mod elementwise;
 mod exact;
 mod fp16;
 mod gemm;
+mod gemv;
 mod load;
 mod nf4;
 mod norm;

@@ -62,6 +62,17 @@ impl<O: Ops> Tokens<O> {
             sin: ops.upload(sin),
         }
     }
+
+    /// One token at `position`, whose keys are its own and those of all before it, in a cache.
+    pub fn continuing(ops: &O, spec: &Spec, position: u32) -> Self {
+        let (cos, sin) = spec.rope.angles(spec.head_dim, &[position]);
+        Self {
+            count: 1,
+            documents: ops.upload_continued(&[0, 1], &[0, position + 1]),
+            cos: ops.upload(cos),
+            sin: ops.upload(sin),
+        }
+    }
 }
 
 impl<'a, O: Ops> Layer<'a, O> {

@@ -118,6 +118,7 @@ impl<'a> Assembly<'a> {
                     let dense = read_dense(&rows, shape.0, shape.1)?;
                     Incoming::Ready(FrozenLinear::Dense(dense))
                 }
+                Precision::Kept => Incoming::Ready(kept(&rows, shape)?),
             },
         };
         self.report(rows * cols);
@@ -127,6 +128,19 @@ impl<'a> Assembly<'a> {
             false => None,
         };
         Ok(LinearWeights { weight, bias })
+    }
+
+    /// Embeddings or a head, in the blocks that they are stored in where those are to be kept.
+    pub(super) fn table(&mut self, role: TensorRole) -> Result<FrozenLinear, LoadError> {
+        let shape @ (rows, cols) = (self.spec.vocab, self.spec.hidden);
+        if self.precision == Precision::Kept
+            && let Stored::Rows(stored) = self.source.find(role, &[rows, cols])?
+        {
+            let table = kept(&stored, shape)?;
+            self.report(rows * cols);
+            return Ok(table);
+        }
+        self.dense(role, rows, cols).map(FrozenLinear::Dense)
     }
 
     fn dense(
@@ -215,6 +229,14 @@ pub(super) fn quantize(
     let dtype = stored.format().map_or(StoredDtype::F32, FloatType::stored);
     let matrix = Nf4Matrix::from_parts((rows, cols), packed, Absmax::double(&magnitudes), dtype);
     Ok(matrix.expect("the parts were allocated for this shape"))
+}
+
+/// As it is stored.
+fn kept(stored: &Rows<'_>, shape: (usize, usize)) -> Result<FrozenLinear, LoadError> {
+    match stored.blocks(shape)? {
+        Some(blocks) => Ok(FrozenLinear::Blocks(blocks)),
+        None => read_dense(stored, shape.0, shape.1).map(FrozenLinear::Dense),
+    }
 }
 
 /// Keeps 16-bit values as they are. Values that were quantized become f16, whose rounding is far finer than theirs.

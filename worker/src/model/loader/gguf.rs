@@ -158,6 +158,14 @@ impl ReadRows for QuantizedRows<'_> {
             _ => None,
         }
     }
+
+    fn block_type(&self) -> Option<GgmlType> {
+        (self.kind.block_elements() > 1).then_some(self.kind)
+    }
+
+    fn read_blocks(&self, out: &mut [u8]) -> Result<(), LoadError> {
+        self.file.read_at(self.offset, out)
+    }
 }
 
 /// Query or key rows, read back in the order of Hugging Face.
@@ -177,6 +185,22 @@ impl ReadRows for PermutedRows<'_> {
 
     fn format(&self) -> Option<FloatType> {
         self.rows.format()
+    }
+
+    fn block_type(&self) -> Option<GgmlType> {
+        self.rows.block_type()
+    }
+
+    fn read_blocks(&self, out: &mut [u8]) -> Result<(), LoadError> {
+        let row_bytes = self.rows.bytes(self.rows.cols);
+        let mut stored = vec![0; out.len()];
+        self.rows.read_blocks(&mut stored)?;
+        for (row, out) in out.chunks_mut(row_bytes).enumerate() {
+            out.copy_from_slice(
+                &stored[stored_row(row, self.head_rows) * row_bytes..][..row_bytes],
+            );
+        }
+        Ok(())
     }
 }
 

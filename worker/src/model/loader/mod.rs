@@ -44,7 +44,7 @@ pub use digest::model_digest;
 pub use error::LoadError;
 pub(crate) use gguf::stored_row;
 pub use names::{Part, TensorRole};
-pub use onto::{PlacedModel, load_onto};
+pub use onto::{PlacedModel, load_onto, place};
 pub use report::LoadReport;
 
 use super::{ModelWeights, Spec};
@@ -95,6 +95,29 @@ pub type LoadProgressFn<'a> = &'a dyn Fn(LoadProgress);
 enum Precision {
     Nf4,
     Stored,
+    /// As [`Self::Stored`], and the blocks of a GGUF file's quantizations stay.
+    Kept,
+}
+
+/// What the linears of a model become that is not trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightFormat {
+    /// NF4.
+    FourBit,
+    /// As the file has them; 16 bits where a GGUF file quantizes them.
+    SixteenBit,
+    /// As the file has them, quantized or not.
+    Kept,
+}
+
+impl WeightFormat {
+    fn precision(self) -> Precision {
+        match self {
+            Self::FourBit => Precision::Nf4,
+            Self::SixteenBit => Precision::Stored,
+            Self::Kept => Precision::Kept,
+        }
+    }
 }
 
 impl LoadOptions {

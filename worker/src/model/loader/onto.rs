@@ -9,10 +9,11 @@ use super::assemble::Assembly;
 use super::digest::beside_digest;
 use super::incoming::Incoming;
 use super::inspect::check_layer_count;
+use super::names::TensorRole;
 use super::report::LoadReport;
-use super::{LoadError, LoadOptions, LoadProgressFn, open};
-use crate::model::decoder::{DeviceTensors, upload_norm, upload_table};
-use crate::model::{DenseMatrix, DeviceLayer, Model, Spec};
+use super::{LoadError, LoadOptions, LoadProgressFn, WeightFormat, open};
+use crate::model::decoder::{DeviceTensors, upload_norm};
+use crate::model::{DeviceLayer, FrozenLinear, Model, Spec};
 use crate::ops::Ops;
 
 /// A base model on a device.
@@ -41,7 +42,7 @@ pub fn load_onto<O: Ops>(
         open(path, |spec, source| {
             let assembly = Assembly::new(source, spec, options.precision(), progress);
             check_layer_count(spec, source)?;
-            place(&ops, spec, assembly)
+            place_all(&ops, spec, assembly)
         })
     })?;
     Ok(PlacedModel {
@@ -51,16 +52,40 @@ pub fn load_onto<O: Ops>(
     })
 }
 
+/// Loads the base model at `path` onto the device of `ops` without digesting its files: for what is not trained.
+///
+/// # Errors
+/// Those of [`super::load`].
+pub fn place<O: Ops>(
+    ops: O,
+    path: &Path,
+    format: WeightFormat,
+    progress: LoadProgressFn<'_>,
+) -> Result<Model<O>, LoadError> {
+    let (spec, tensors) = open(path, |spec, source| {
+        let assembly = Assembly::new(source, spec, format.precision(), progress);
+        check_layer_count(spec, source)?;
+        let (tensors, _) = place_all(&ops, spec, assembly)?;
+        Ok(tensors)
+    })?;
+    Ok(Model::from_device(ops, spec, tensors))
+}
+
 /// Every tensor, and the bytes that they hold.
-fn place<O: Ops>(
+fn place_all<O: Ops>(
     ops: &O,
     spec: &Spec,
     mut assembly: Assembly<'_>,
 ) -> Result<(DeviceTensors<O>, u64), LoadError> {
     let mut bytes = 0;
-    let embed = assembly.embed()?;
+    let embed = assembly.table(TensorRole::Embed)?;
     bytes += embed.bytes();
-    let embed = ops.upload_embeddings(embed, spec.tied_head);
+    let embed = match embed {
+        FrozenLinear::Dense(table) => ops.upload_embeddings(table, spec.tied_head),
+        quantized @ (FrozenLinear::Nf4(_) | FrozenLinear::Blocks(_)) => {
+            ops.upload_linear(quantized)
+        }
+    };
     let mut layers = Vec::with_capacity(spec.layers);
     for layer in 0..spec.layers {
         let layer = assembly.layer(layer)?;
@@ -69,13 +94,16 @@ fn place<O: Ops>(
         layers.push(DeviceLayer::new(ops, spec, layer));
     }
     let final_norm = assembly.final_norm()?;
-    let head = assembly.head()?;
-    bytes += 4 * final_norm.len() + head.as_ref().map_or(0, DenseMatrix::bytes);
+    let head = match spec.tied_head {
+        true => None,
+        false => Some(assembly.table(TensorRole::Head)?),
+    };
+    bytes += 4 * final_norm.len() + head.as_ref().map_or(0, FrozenLinear::bytes);
     let tensors = DeviceTensors {
         embed,
         layers,
         final_norm: upload_norm(ops, spec, final_norm),
-        head: head.map(|head| upload_table(ops, head)),
+        head: head.map(|head| ops.upload_linear(head)),
     };
     Ok((tensors, bytes as u64))
 }

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+use weft_common::gguf::GgmlType;
+
 use super::error::LoadError;
 use super::file::{RangeFile, Scratch};
 use super::floats::FloatType;
 use super::names::TensorRole;
-use crate::quant::Nf4Matrix;
+use crate::quant::{BlockMatrix, Nf4Matrix};
 
 /// An open checkpoint.
 pub(super) trait WeightSource: Sync {
@@ -59,6 +62,23 @@ impl Rows<'_> {
         LoadError::damaged(self.path, format!("tensor `{}` holds {value}", self.name))
     }
 
+    /// Reads all rows in the block quantization that they are stored in; `None` where they are not, or not in one that is
+    /// multiplied in blocks.
+    pub(super) fn blocks(&self, shape: (usize, usize)) -> Result<Option<BlockMatrix>, LoadError> {
+        let Some(kind) = self.reader.block_type() else {
+            return Ok(None);
+        };
+        let read = |out: &mut [u8]| self.reader.read_blocks(out);
+        let Some(matrix) = BlockMatrix::read_with(shape, kind, read)? else {
+            return Ok(None);
+        };
+        let not_finite = first_not_finite(&matrix);
+        match not_finite {
+            None => Ok(Some(matrix)),
+            Some(value) => Err(self.not_finite(value)),
+        }
+    }
+
     /// The float format that the values are stored in; `None` where they were quantized.
     pub(super) fn format(&self) -> Option<FloatType> {
         self.reader.format()
@@ -73,8 +93,30 @@ pub(super) trait ReadRows: Sync {
     /// See [`Rows::format`].
     fn format(&self) -> Option<FloatType>;
 
+    /// The block quantization that the rows are stored in, if it is one.
+    fn block_type(&self) -> Option<GgmlType> {
+        None
+    }
+
+    /// Fills `out` with the blocks of all rows, as they are stored; nothing where [`Self::block_type`] is `None`.
+    fn read_blocks(&self, _out: &mut [u8]) -> Result<(), LoadError> {
+        Ok(())
+    }
+
     /// Where the stored numbers lie one after another, little-endian; `None` where they are not [`Self::format`]'s.
     fn plain(&self) -> Option<(&RangeFile, u64)> {
         None
     }
+}
+
+/// A number of the matrix that is NaN or infinite.
+fn first_not_finite(matrix: &BlockMatrix) -> Option<f32> {
+    let widened = || vec![0.0; matrix.cols()];
+    (0..matrix.rows())
+        .into_par_iter()
+        .map_init(widened, |row, index| {
+            matrix.rows_into(index..index + 1, row);
+            row.iter().copied().find(|value| !value.is_finite())
+        })
+        .find_map_first(|found| found)
 }

@@ -25,6 +25,15 @@ pub(super) fn embed(ids_t: &[u32], table_vd: &FrozenLinear, scale: f32, out_td: 
         });
 }
 
+pub(super) fn likeliest(values: &[f32]) -> Option<u32> {
+    if !values.iter().all(|value| value.is_finite()) {
+        return None;
+    }
+    let most = super::math::max(values);
+    let first = values.iter().position(|&value| value == most)?;
+    u32::try_from(first).ok()
+}
+
 pub(super) fn gather_rows(rows_s: &[u32], width: usize, x_td: &[f32], out_sd: &mut [f32]) {
     for (&row, out) in rows_s.iter().zip(out_sd.chunks_mut(width)) {
         out.copy_from_slice(&x_td[row as usize * width..][..width]);

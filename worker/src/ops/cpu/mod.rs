@@ -9,6 +9,7 @@ mod attention;
 mod cross_entropy;
 mod elementwise;
 mod gemm;
+mod gemv;
 mod glu;
 mod linear;
 mod math;
@@ -32,6 +33,8 @@ pub struct Cpu {
     pass_limit: Option<u64>,
     /// Whether a trainer scales the loss, as it would in fp16.
     scaled_loss: bool,
+    /// Whether products with one vector go row by row.
+    by_rows: bool,
 }
 
 /// Document boundaries: document i has queries `queries[i]..queries[i + 1]` and keys `keys[i]..keys[i + 1]`.
@@ -61,6 +64,16 @@ impl Cpu {
     pub fn with_scaled_loss(self) -> Self {
         Self {
             scaled_loss: true,
+            ..self
+        }
+    }
+
+    /// The same, for decoding: a product with one vector reads each row of the matrix once, as it is stored, and expands
+    /// none of it in memory. Training keeps to one way of adding up.
+    #[must_use]
+    pub fn for_generation(self) -> Self {
+        Self {
+            by_rows: true,
             ..self
         }
     }
@@ -109,6 +122,9 @@ impl Cpu {
         w_oi: &FrozenLinear,
         y_to: Out<'_, Vec<f32>>,
     ) {
+        if self.by_rows && tokens == 1 {
+            return gemv::forward(x_ti, w_oi, y_to);
+        }
         linear::forward(&self.scratch, tokens, x_ti, w_oi, y_to);
     }
 
@@ -158,6 +174,11 @@ impl Ops for Cpu {
     type Store = Vec<f32>;
     type Loss = f64;
 
+    /// On one of the pool's threads: whoever asks from outside waits for another thread to wake, at each op.
+    fn together<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        rayon::scope(|_| work())
+    }
+
     fn alloc_joined<const N: usize>(&self, rows: usize, widths: [usize; N]) -> [Vec<f32>; N] {
         widths.map(|width| vec![0.0; rows * width])
     }
@@ -200,6 +221,10 @@ impl Ops for Cpu {
         values
     }
 
+    fn upload_adapter(&self, values: Vec<f32>) -> Vec<f32> {
+        values
+    }
+
     fn upload_ids(&self, ids: &[u32], below: usize) -> Vec<u32> {
         assert!(
             ids.iter().all(|&id| (id as usize) < below),
@@ -229,6 +254,10 @@ impl Ops for Cpu {
 
     fn read(&self, buf: &Vec<f32>, _width: usize, out: &mut [f32]) {
         out.copy_from_slice(&buf[..out.len()]);
+    }
+
+    fn likeliest(&self, width: usize, buf: &Vec<f32>) -> Option<u32> {
+        elementwise::likeliest(&buf[..width])
     }
 
     fn zero(&self, (rows, width): (usize, usize), buf: &mut Vec<f32>) {

@@ -8,7 +8,7 @@ use super::{CudaKernels, Halves, blocks, count, whole_vectors};
 use crate::cuda::GpuError;
 
 /// Matrices of a group at most.
-const MOST_PARTS: usize = 3;
+pub(super) const MOST_PARTS: usize = 3;
 /// Vectors that a warp moves at once.
 const TILE: usize = 128;
 /// Warps of a block.
@@ -30,6 +30,13 @@ pub enum GroupMatrix<'a> {
     Nf4(&'a DeviceNf4),
     /// 16 bits an element: it is copied.
     Dense(&'a Halves),
+    /// The same, packed, wherever it lies.
+    Rows {
+        /// Its elements.
+        place: Place<'a>,
+        /// Rows and columns.
+        shape: (usize, usize),
+    },
 }
 
 /// The second matrix of an adapter, B.
@@ -67,7 +74,7 @@ struct Part {
 /// All of them, as the kernel sees them.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Group {
+pub(super) struct Group {
     parts: [Part; MOST_PARTS],
     tiles: u32,
     tail_tiles: u32,
@@ -105,6 +112,7 @@ impl GroupMatrix<'_> {
         match self {
             Self::Nf4(matrix) => matrix.shape(),
             Self::Dense(matrix) => (matrix.rows(), matrix.width()),
+            Self::Rows { shape, .. } => *shape,
         }
     }
 }
@@ -173,7 +181,7 @@ impl CudaKernels {
 }
 
 /// Tiles and rows of every part.
-fn lay_out(parts: &[GroupPart<'_>], stride: usize) -> Group {
+pub(super) fn lay_out(parts: &[GroupPart<'_>], stride: usize) -> Group {
     assert!(
         (1..=MOST_PARTS).contains(&parts.len()),
         "a group of {} matrices",
@@ -234,6 +242,15 @@ impl GroupPart<'_> {
                 Part {
                     dense: matrix.address(),
                     dense_stride: count(matrix.stride()),
+                    ..part
+                }
+            }
+            GroupMatrix::Rows { place, .. } => {
+                let vectors = place.address().is_multiple_of(16) && place.len() >= rows * cols;
+                assert!(vectors, "{rows}x{cols} in whole vectors: {place:?}");
+                Part {
+                    dense: place.address(),
+                    dense_stride: count(cols),
                     ..part
                 }
             }

@@ -18,6 +18,7 @@ mod cross_entropy;
 mod dequantize;
 mod digest;
 mod gemm;
+mod gemv;
 mod glu;
 mod halves;
 mod nf4;
@@ -39,6 +40,7 @@ pub use backend::{
 pub use dequantize::{GroupAdapter, GroupMatrix, GroupPart};
 pub use digest::DeviceBytes;
 pub use gemm::{Add, Gemm, Lay, Product, Tokens};
+pub use gemv::{GemvOutput, is_gemv};
 pub use halves::{Halves, row_stride};
 pub use nf4::DeviceNf4;
 pub use place::{Place, PlaceMut};
@@ -67,8 +69,10 @@ pub struct CudaKernels {
     cross_entropy: CudaFunction,
     digest_pieces: CudaFunction,
     gather_rows: CudaFunction,
+    gemv_group: CudaFunction,
     glu_backward: CudaFunction,
     glu_forward: CudaFunction,
+    likeliest: CudaFunction,
     nf4_dequantize_group: CudaFunction,
     nf4_quantize: CudaFunction,
     rms_norm_backward: CudaFunction,
@@ -96,8 +100,10 @@ impl CudaKernels {
             cross_entropy: gpu.kernel("cross_entropy", "cross_entropy")?,
             digest_pieces: gpu.kernel("accumulate", "digest_pieces")?,
             gather_rows: gpu.kernel("rows", "gather_rows")?,
+            gemv_group: gpu.kernel("nf4", "gemv_group")?,
             glu_backward: gpu.kernel("glu", "glu_backward")?,
             glu_forward: gpu.kernel("glu", "glu_forward")?,
+            likeliest: gpu.kernel("rows", "likeliest")?,
             nf4_dequantize_group: gpu.kernel("nf4", "nf4_dequantize_group")?,
             nf4_quantize: gpu.kernel("quantize", "nf4_quantize")?,
             rms_norm_backward: gpu.kernel("norm", "rms_norm_backward")?,

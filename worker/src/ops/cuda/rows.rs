@@ -200,6 +200,32 @@ impl CudaKernels {
             .map_err(self.during("copy_rows"))
     }
 
+    /// Where the largest of the first `width` elements of the first row is, of equal ones the first; `None` where one is not
+    /// finite. Waits for all work before it.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Panics
+    /// If the row is shorter.
+    pub fn likeliest(&self, width: usize, row: &Halves) -> Result<Option<u32>, GpuError> {
+        row.check("a row", 1, width);
+        let failed = self.during("likeliest");
+        let stream = self.gpu.stream();
+        let mut found = stream.alloc_zeros::<u32>(2).map_err(&failed)?;
+        let columns = count(width);
+        let mut launch = stream.launch_builder(&self.likeliest);
+        launch.arg(row.address_arg()).arg(&columns).arg(&mut found);
+        // SAFETY: the arguments are the kernel's, and the width was checked above.
+        unsafe { launch.launch(blocks(1, 1024)) }.map_err(&failed)?;
+        let found = stream.clone_dtoh(&found).map_err(&failed)?;
+        stream.synchronize().map_err(failed)?;
+        match found[..] {
+            [at, 0] => Ok(Some(at)),
+            _ => Ok(None),
+        }
+    }
+
     /// `y_to += bias_o` for each of `tokens` rows.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ const QUERY: &str = "model.layers.0.self_attn.q_proj.weight";
 fn nf4(linear: &FrozenLinear) -> &Nf4Matrix {
     match linear {
         FrozenLinear::Nf4(matrix) => matrix,
-        FrozenLinear::Dense(_) => panic!("not quantized"),
+        FrozenLinear::Dense(_) | FrozenLinear::Blocks(_) => panic!("not NF4"),
     }
 }
 

@@ -11,7 +11,7 @@ use super::resident::{Holds, Way};
 use crate::cuda::GpuError;
 use crate::model::{Projection, Spec};
 use crate::ops::cuda::gemm::{Add, Lay, Product, Tokens};
-use crate::ops::cuda::{GroupAdapter, GroupMatrix, GroupPart};
+use crate::ops::cuda::{GemvOutput, GroupAdapter, GroupMatrix, GroupPart, is_gemv};
 use crate::ops::cuda::{Halves, Place, PlaceMut, row_stride};
 use crate::ops::{AdaptedLinear, Input, LoraBranch};
 
@@ -184,6 +184,9 @@ impl Cuda {
         residual: Option<&Halves>,
     ) -> Result<(), GpuError> {
         let group = Group::new(linears);
+        if tokens == 1 && self.by_rows && self.one_forward(x, &group, y, residual)? {
+            return self.add_biases(tokens, linears, y);
+        }
         self.project_input(tokens, x, &group)?;
         let Some(parts) = group.parts(true) else {
             return Ok(());
@@ -231,12 +234,75 @@ impl Cuda {
             }
             Ok(())
         })?;
+        self.add_biases(tokens, linears, y)
+    }
+
+    fn add_biases(
+        &self,
+        tokens: usize,
+        linears: &[AdaptedLinear<'_, Self>],
+        y: &mut [&mut Halves],
+    ) -> Result<(), GpuError> {
         for (linear, y) in linears.iter().zip(y) {
             if let Some(bias) = linear.bias {
                 self.kernels.add_bias(tokens, bias.get(), y)?;
             }
         }
         Ok(())
+    }
+
+    /// The same of one vector, reading weights as they are stored; `false` where they cannot be.
+    fn one_forward(
+        &self,
+        x: &Halves,
+        group: &Group<'_, '_>,
+        y: &mut [&mut Halves],
+        residual: Option<&Halves>,
+    ) -> Result<bool, GpuError> {
+        let Some(parts) = group.parts(true) else {
+            return Ok(false);
+        };
+        if !parts.iter().all(|part| is_gemv(&part.matrix)) {
+            return Ok(false);
+        }
+        self.project_one(x, group)?;
+        let outputs = y.iter_mut().map(|y| GemvOutput {
+            y: y.place_mut(),
+            residual: residual.map(Halves::place),
+        });
+        let mut outputs: Vec<_> = outputs.collect();
+        self.timed(OpClass::Product, || {
+            let tail = (&parts[..], group.rank);
+            self.kernels.gemv_group(tail, 1.0, x.place(), &mut outputs)
+        })?;
+        Ok(true)
+    }
+
+    /// [`Self::project_input`] of one vector.
+    fn project_one(&self, x: &Halves, group: &Group<'_, '_>) -> Result<(), GpuError> {
+        let Some((lora, a)) = group.a() else {
+            return Ok(());
+        };
+        let matrix = GroupMatrix::Rows {
+            place: a,
+            shape: (group.rank, group.inputs),
+        };
+        if !is_gemv(&matrix) || !a.address().is_multiple_of(16) {
+            return self.project_input(1, x, group);
+        }
+        let part = GroupPart {
+            matrix,
+            adapter: None,
+        };
+        let output = GemvOutput {
+            y: x.tail(0),
+            residual: None,
+        };
+        self.timed(OpClass::Adapter, || {
+            let x = x.place();
+            self.kernels
+                .gemv_group((&[part], 0), lora.scale, x, &mut [output])
+        })
     }
 
     /// `dy`'s spare columns, then `dx` where it is wanted.
@@ -412,10 +478,17 @@ impl Cuda {
             matrix,
             adapter: None,
         };
-        let (outputs, inputs) = match part.matrix {
-            GroupMatrix::Nf4(matrix) => matrix.shape(),
-            GroupMatrix::Dense(matrix) => (matrix.rows(), matrix.width()),
-        };
+        let (outputs, inputs) = part.matrix.shape();
+        if tokens == 1 && self.by_rows && is_gemv(&part.matrix) {
+            let output = GemvOutput {
+                y: y.place_mut(),
+                residual: None,
+            };
+            return self.timed(OpClass::Head, || {
+                self.kernels
+                    .gemv_group((&[part], 0), 1.0, x.place(), &mut [output])
+            });
+        }
         let product = Product::new(
             [tokens, outputs, inputs],
             Lay::plain(x.stride()),

@@ -82,6 +82,8 @@ pub struct Cuda {
     staging: Mutex<Option<Staging>>,
     /// What sums over several GPUs need.
     link: GpuLink,
+    /// Whether products with few vectors read weights as they are stored: decoding.
+    by_rows: bool,
 }
 
 /// A buffer that grows to the largest use and is lent to one op at a time.
@@ -134,6 +136,7 @@ impl Cuda {
             copies,
             staging: Mutex::default(),
             link: link::link_of(&kernels)?,
+            by_rows: false,
             kernels,
         })
     }

@@ -7,8 +7,8 @@ use weft_common::recipe::{Dtype, Recipe};
 
 use super::{Cuda, CudaOptions, CudaSizes};
 use crate::cuda::kernels::{HEAD_DIMS, attention};
-use crate::cuda::library::Environment;
-use crate::cuda::{Compiler, GpuFacts, HalfFormat, Inventory, KernelCache};
+use crate::cuda::library::{Environment, Missing};
+use crate::cuda::{Compiler, CublasLt, GpuFacts, HalfFormat, Inventory, KernelCache, Nccl};
 use crate::lora::AdapterLayout;
 use crate::model::Spec;
 use crate::ops::DeviceError;
@@ -32,12 +32,7 @@ impl Cuda {
         let half = half_of(gpu, recipe.model.dtype)?;
         let layout = AdapterLayout::new(spec, &recipe.lora);
         let layout = layout.map_err(|error| DeviceError(error.to_string()))?;
-        let inventory = Inventory::take(&Environment::of_process());
-        let (Ok(nvrtc), Ok(products)) = (inventory.nvrtc, inventory.cublas_lt) else {
-            let all = Inventory::take(&Environment::of_process()).obstacles();
-            return Err(DeviceError(all.join("\n  ")));
-        };
-        let compiler = Compiler::new(nvrtc, KernelCache::new(kernels));
+        let (compiler, products, nccl) = libraries(kernels)?;
         info!(gpu = gpu.name, dtype = %half, "computing on a GPU");
         let options = CudaOptions {
             ordinal: gpu.ordinal,
@@ -47,7 +42,7 @@ impl Cuda {
             lean: false,
             memory_limit: recipe.resources.memory_limit_bytes(),
         };
-        let mut cuda = Self::open(&compiler, products, options)?.with_nccl(inventory.nccl);
+        let mut cuda = Self::open(&compiler, products, options)?.with_nccl(nccl);
         let shape = PassShape {
             tokens,
             rank: layout.max_rank(),
@@ -56,6 +51,53 @@ impl Cuda {
         let sizes = CudaSizes::of_job(recipe, (spec, &layout), shape, cuda.free_bytes());
         cuda.options.lean = sizes.lean;
         Ok(cuda)
+    }
+}
+
+impl Cuda {
+    /// Opens a GPU for generation with adapters of this rank, 0 without, as [`Self::for_job`] does.
+    ///
+    /// # Errors
+    /// What is missing, each with its remedy; a GPU that is too old for the model; the driver's.
+    pub fn for_generation(
+        (gpu, kernels): (&GpuFacts, &Path),
+        (spec, rank): (&Spec, usize),
+    ) -> Result<Self, DeviceError> {
+        check(gpu, spec)?;
+        let (compiler, products, _) = libraries(kernels)?;
+        let options = CudaOptions {
+            ordinal: gpu.ordinal,
+            head_dim: spec.head_dim,
+            rank,
+            half: Some(HalfFormat::of(gpu.arch)),
+            lean: false,
+            memory_limit: None,
+        };
+        Ok(Self::open(&compiler, products, options)?.by_rows())
+    }
+
+    /// The same, with products of one vector that read weights as they are stored. Training keeps to one way of adding up.
+    #[must_use]
+    pub fn by_rows(self) -> Self {
+        Self {
+            by_rows: true,
+            ..self
+        }
+    }
+}
+
+/// The compiler, the library of products, and NCCL where it is there.
+fn libraries(kernels: &Path) -> Result<(Compiler, CublasLt, Result<Nccl, Missing>), DeviceError> {
+    let inventory = Inventory::take(&Environment::of_process());
+    match (inventory.nvrtc, inventory.cublas_lt) {
+        (Ok(nvrtc), Ok(products)) => {
+            let compiler = Compiler::new(nvrtc, KernelCache::new(kernels));
+            Ok((compiler, products, inventory.nccl))
+        }
+        _ => {
+            let all = Inventory::take(&Environment::of_process()).obstacles();
+            Err(DeviceError(all.join("\n  ")))
+        }
     }
 }
 

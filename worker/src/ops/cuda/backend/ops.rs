@@ -175,6 +175,10 @@ impl Ops for Cuda {
         }))
     }
 
+    fn upload_adapter(&self, values: Vec<f32>) -> Held<Halves> {
+        self.upload_params(&values)
+    }
+
     fn upload_ids(&self, ids: &[u32], below: usize) -> Held<DeviceRows> {
         Held(self.attempt(|| self.kernels.upload_rows(ids, below)))
     }
@@ -205,6 +209,11 @@ impl Ops for Cuda {
         if let Some(read) = read {
             self.kernels.gpu().half().widen_into(&read, out);
         }
+    }
+
+    fn likeliest(&self, width: usize, buf: &Held<Halves>) -> Option<u32> {
+        let found = self.attempt(|| self.kernels.likeliest(width, buf.get()));
+        found.flatten()
     }
 
     fn zero(&self, (rows, _): (usize, usize), buf: &mut Held<Halves>) {

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use cudarc::driver::PinnedHostSlice;
+use rayon::prelude::*;
 
 use super::{Cuda, locked};
 use crate::cuda::GpuError;
 use crate::model::loader::LoadError;
-use crate::model::{DenseMatrix, FrozenLinear, StoredMatrix};
+use crate::model::{DenseMatrix, DenseValues, FrozenLinear, StoredMatrix};
 use crate::ops::cuda::{DeviceNf4, DeviceRows, GroupMatrix, Halves, QuantizeError};
+use crate::quant::BlockMatrix;
 
 /// A frozen matrix on the device.
 #[derive(Debug)]
@@ -64,11 +66,27 @@ impl CudaLinear {
     }
 }
 
+/// In f32, on all threads.
+fn widened(matrix: &BlockMatrix) -> DenseMatrix {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let mut values = vec![0.0; rows * cols];
+    (values.par_chunks_mut(cols).enumerate())
+        .for_each(|(row, out)| matrix.rows_into(row..row + 1, out));
+    DenseMatrix {
+        rows,
+        cols,
+        values: DenseValues::F32(values),
+    }
+}
+
 impl Cuda {
     pub(super) fn place_linear(&self, weight: &FrozenLinear) -> CudaLinear {
         let placed = self.attempt(|| match weight {
             FrozenLinear::Nf4(matrix) => Ok(CudaLinear::Nf4(self.kernels.upload_nf4(matrix)?)),
             FrozenLinear::Dense(matrix) => Ok(CudaLinear::Dense(self.place_dense(matrix)?)),
+            FrozenLinear::Blocks(matrix) => {
+                Ok(CudaLinear::Dense(self.place_dense(&widened(matrix))?))
+            }
         });
         placed.unwrap_or(CudaLinear::Missing)
     }
