@@ -14,6 +14,7 @@ mod coordinator;
 mod data;
 mod device;
 mod doctor;
+mod eval;
 mod exit;
 mod generate;
 mod k8s;
@@ -75,6 +76,8 @@ enum Command {
     Drain(client::drain::Args),
     /// Lets a base model, or an adapter on it, answer a prompt
     Generate(generate::Args),
+    /// Measures a model on rows: loss, perplexity, and its answers against the wanted ones
+    Eval(Box<eval::Args>),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
     /// Puts a recipe on Kubernetes
@@ -109,6 +112,7 @@ impl Command {
             Self::Workers(args) => client::workers::run(&args),
             Self::Drain(args) => client::drain::run(&args),
             Self::Generate(args) => generate::run(&args),
+            Self::Eval(args) => eval::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::K8s(command) => k8s::run(&command),
             Self::Bench(command) => bench::run(&command),
