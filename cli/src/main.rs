@@ -22,6 +22,7 @@ mod logging;
 mod output;
 mod plan;
 mod preflight;
+mod push;
 mod queue;
 mod recipe;
 mod run;
@@ -78,6 +79,8 @@ enum Command {
     Generate(generate::Args),
     /// Measures a model on rows: loss, perplexity, and its answers against the wanted ones
     Eval(Box<eval::Args>),
+    /// Sends a folder to the Hugging Face hub
+    Push(push::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
     /// Puts a recipe on Kubernetes
@@ -113,6 +116,7 @@ impl Command {
             Self::Drain(args) => client::drain::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Eval(args) => eval::run(&args),
+            Self::Push(args) => push::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::K8s(command) => k8s::run(&command),
             Self::Bench(command) => bench::run(&command),
