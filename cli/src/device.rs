@@ -93,6 +93,23 @@ impl DeviceArgs {
         };
         Ok(first.map_or_else(|| cpu(threads), on))
     }
+
+    /// All of them, as [`Self::first`] makes the first.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub(crate) fn every(&self, threads: usize, cache: &CacheArgs) -> Result<Vec<Device>, Failure> {
+        Ok(match self.all()? {
+            Devices::Cpu => vec![cpu(threads)],
+            Devices::Gpus(gpus) => gpus
+                .into_iter()
+                .map(|gpu| Device::Cuda {
+                    gpu,
+                    kernels: cache.kernels(),
+                })
+                .collect(),
+        })
+    }
 }
 
 fn cpu(threads: usize) -> Device {

@@ -14,6 +14,7 @@ mod coordinator;
 mod data;
 mod device;
 mod doctor;
+mod eval;
 mod exit;
 mod export;
 mod generate;
@@ -22,6 +23,7 @@ mod logging;
 mod output;
 mod plan;
 mod preflight;
+mod push;
 mod queue;
 mod recipe;
 mod run;
@@ -81,6 +83,10 @@ enum Command {
     Generate(generate::Args),
     /// Puts a model behind OpenAI's HTTP API
     Serve(serve::Args),
+    /// Measures a model on rows: loss, perplexity, and its answers against the wanted ones
+    Eval(Box<eval::Args>),
+    /// Sends a folder to the Hugging Face hub
+    Push(push::Args),
     /// Proves from the ledger that every sample counted once per pass over the data
     Audit(audit::Args),
     /// Puts a recipe on Kubernetes
@@ -117,6 +123,8 @@ impl Command {
             Self::Export(args) => export::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Serve(args) => serve::run(&args),
+            Self::Eval(args) => eval::run(&args),
+            Self::Push(args) => push::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::K8s(command) => k8s::run(&command),
             Self::Bench(command) => bench::run(&command),

@@ -28,8 +28,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 /// One table a section of the recipe.
 fn markdown(schema: &Value) -> String {
     let mut text = String::new();
+    let mut shown: Vec<&Value> = Vec::new();
     for (section, entry) in properties(schema) {
         let object = object_of(schema, entry);
+        if shown.iter().any(|shown| std::ptr::eq(*shown, object)) {
+            text.push_str(&format!(
+                "## {section}\n\n{}\n\n",
+                description(entry, object)
+            ));
+            continue;
+        }
+        shown.push(object);
         text.push_str(&format!(
             "## {section}\n\n{}\n\n",
             description(entry, object)

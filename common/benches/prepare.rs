@@ -85,6 +85,7 @@ fn recipe(path: &Path) -> Recipe {
         model: Default::default(),
         lora: Default::default(),
         datasets: vec![section],
+        eval_datasets: Vec::new(),
         training: Default::default(),
         resources: Default::default(),
     }

@@ -9,6 +9,7 @@ pub mod data;
 pub mod failpoint;
 pub mod gguf;
 pub mod gpu_health;
+pub mod hub;
 pub mod id;
 pub mod ledger;
 pub mod mapped;

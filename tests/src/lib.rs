@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod disk;
 pub mod files;
+pub mod hub;
 pub mod namespace;
 pub mod process;
 pub mod quickstart;

@@ -10,12 +10,16 @@ use weft_tests::quickstart::Quickstart;
 use weft_tests::repository;
 
 /// Commands that other parts of CI run, or that cannot run within a test, each with the reason.
-const NOT_RUN_HERE: [(&str, &str); 10] = [
+const NOT_RUN_HERE: [(&str, &str); 11] = [
     ("cargo test --workspace", "this is what runs now"),
     ("cargo build", "this test was built"),
     (".ci/run", "it runs this test"),
     ("cargo install", "it changes the machine"),
     ("examples/smollm2/run.sh", "it downloads a model"),
+    (
+        "weft push",
+        "it needs an account; the tests in `push.rs` run it against a stand-in",
+    ),
     ("kubectl", "it needs a cluster"),
     ("podman", "it needs a container engine and downloads images"),
     ("systemctl", "it changes the machine"),

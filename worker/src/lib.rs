@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod collective;
 pub mod cuda;
 pub mod device;
+pub mod eval;
 pub mod export;
 pub mod generate;
 pub mod health;

@@ -127,6 +127,11 @@ impl OutputFolder {
         self.root.join("report.html")
     }
 
+    /// Who was a member when, and what went wrong.
+    pub(crate) fn timeline(&self) -> PathBuf {
+        self.root.join("timeline.jsonl")
+    }
+
     /// Whether a run came to its end here.
     pub(crate) fn is_finished(&self) -> bool {
         self.trainer_stats().exists() && self.adapter().join("adapter_model.safetensors").exists()
@@ -211,7 +216,7 @@ impl OutputFolder {
     }
 
     /// Everything that weft itself writes here; nothing else is ever removed.
-    fn made_here(&self) -> [PathBuf; 10] {
+    fn made_here(&self) -> [PathBuf; 11] {
         [
             self.adapter(),
             self.checkpoints(),
@@ -223,6 +228,7 @@ impl OutputFolder {
             self.trainer_state(),
             self.trainer_stats(),
             self.report(),
+            self.timeline(),
         ]
     }
 

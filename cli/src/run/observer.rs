@@ -14,6 +14,7 @@ use crate::output::metrics::{Metrics, StepRecord};
 use crate::output::print;
 use crate::output::progress::{Audience, Progress};
 use crate::output::report::Page;
+use crate::output::timeline::{Entry, Timeline};
 use crate::output::trainer::Summary;
 
 /// What the observer needs to know of the run.
@@ -37,6 +38,7 @@ pub(crate) struct Observer {
     facts: RunFacts,
     folder: OutputFolder,
     metrics: Metrics,
+    timeline: Timeline,
     hardware: Hardware,
     progress: Option<Progress>,
     /// Set when the members are connected.
@@ -50,6 +52,7 @@ impl Observer {
     pub(crate) fn new(facts: RunFacts, folder: OutputFolder, committed: u64) -> io::Result<Self> {
         Ok(Self {
             metrics: Metrics::resume(&folder.metrics(), committed)?,
+            timeline: Timeline::open(&folder.timeline())?,
             hardware: match facts.gpus.as_slice() {
                 [] => Hardware::cpu(),
                 gpus => Hardware::gpus(gpus),
@@ -67,6 +70,10 @@ impl Observer {
     pub(crate) fn notice(&mut self, notice: &Notice, resident: Option<Resident>) -> io::Result<()> {
         if let Some(resident) = self.of_device(resident) {
             self.peak_bytes = self.peak_bytes.max(resident.peak_bytes);
+        }
+        let committed = self.metrics.records().last().map_or(0, |last| last.step);
+        if let Some(entry) = Entry::of(notice, committed) {
+            self.timeline.push(entry)?;
         }
         match notice {
             Notice::EpochFormed(epoch) if self.started.is_none() => self.begin(epoch, resident),
@@ -209,6 +216,7 @@ impl Observer {
             start_bytes: self.start_bytes,
             peak_bytes: self.peak_bytes,
             train_seconds: summary.train_runtime,
+            timeline: self.timeline.entries(),
         };
         write_atomic(&self.folder.report(), page.html(records).as_bytes())?;
         if finished {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Problem;
-use super::section::{self, Section};
+use super::section::{self, EVAL_DATASETS, Section};
 
 /// Other spellings of a section's keys: `(spelling, canonical key)`.
 pub(super) const fn of(section: Section) -> &'static [(&'static str, &'static str)] {
@@ -14,6 +14,9 @@ pub(super) const fn of(section: Section) -> &'static [(&'static str, &'static st
             ("peft_config", "lora"),
             ("dataset", "datasets"),
             ("training_dataset", "datasets"),
+            ("eval_dataset", "eval_datasets"),
+            ("test_datasets", "eval_datasets"),
+            ("validation_dataset", "eval_datasets"),
             ("training_config", "training"),
             ("training_arguments", "training"),
         ],
@@ -74,8 +77,10 @@ pub(super) fn canonical(section: Section, key: &str) -> &str {
 pub(super) fn rename(tree: &mut Value, problems: &mut Vec<Problem>) {
     if let Value::Object(root) = tree {
         rename_keys(Section::Root, "", root, problems);
-        if let Some(datasets) = root.get_mut("datasets") {
-            as_list(datasets);
+        for key in ["datasets", EVAL_DATASETS] {
+            if let Some(datasets) = root.get_mut(key) {
+                as_list(datasets);
+            }
         }
     }
     section::for_each(tree, |section, path, keys| {

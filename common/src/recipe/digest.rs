@@ -7,7 +7,8 @@ use crate::id::Digest;
 
 /// Keys that no bit of the adapter depends on: where things are and go, when they are reported and saved, how fast the
 /// work is done. What is in the files behind the paths has digests of its own (base model, dataset, tokenizer, template).
-const WITHOUT_EFFECT: [&str; 14] = [
+const WITHOUT_EFFECT: [&str; 15] = [
+    "/eval_datasets",
     "/model/base_model",
     "/model/tokenizer",
     "/model/chat_template",

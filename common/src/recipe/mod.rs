@@ -56,6 +56,9 @@ pub struct Recipe {
     /// What to train on; several are joined in the order given.
     #[schemars(length(min = 1))]
     pub datasets: Vec<DatasetSection>,
+    /// What to evaluate on and never train on, written as `datasets` are. `slices` keep rows of one file apart.
+    #[serde(default)]
+    pub eval_datasets: Vec<DatasetSection>,
     /// How to train.
     #[serde(default)]
     pub training: TrainingSection,

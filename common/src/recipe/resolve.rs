@@ -40,9 +40,14 @@ pub(super) fn resolve(recipe: &mut Recipe, files: &Files<'_>, problems: &mut Vec
             "a .jinja file, or the name of a built-in template",
         );
     }
-    for (index, dataset) in recipe.datasets.iter_mut().enumerate() {
-        let key = format!("datasets[{index}].path");
-        resolver.path(&key, &mut dataset.path, "a csv, json or jsonl file");
+    for (name, datasets) in [
+        ("datasets", &mut recipe.datasets),
+        ("eval_datasets", &mut recipe.eval_datasets),
+    ] {
+        for (index, dataset) in datasets.iter_mut().enumerate() {
+            let key = format!("{name}[{index}].path");
+            resolver.path(&key, &mut dataset.path, "a csv, json or jsonl file");
+        }
     }
 }
 

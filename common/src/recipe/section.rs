@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// The key beside `datasets` that holds the same.
+pub(super) const EVAL_DATASETS: &str = "eval_datasets";
+
 /// A place that keys belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
@@ -35,7 +38,11 @@ impl Section {
         }
     }
 
+    /// The section that a key of the root holds.
     pub(super) fn from_key(key: &str) -> Option<Self> {
+        if key == EVAL_DATASETS {
+            return Some(Self::Datasets);
+        }
         Self::ALL
             .into_iter()
             .find(|section| *section != Self::Root && section.key() == key)

@@ -20,8 +20,13 @@ pub(super) fn validate(recipe: &Recipe, refused: &BTreeSet<String>, problems: &m
     adapter(recipe, &mut rules);
     storage(recipe, &mut rules);
     memory_limit(recipe, &mut rules);
-    for (index, dataset) in recipe.datasets.iter().enumerate() {
-        columns(index, dataset, &mut rules);
+    for (name, datasets) in [
+        ("datasets", &recipe.datasets),
+        ("eval_datasets", &recipe.eval_datasets),
+    ] {
+        for (index, dataset) in datasets.iter().enumerate() {
+            columns(&format!("{name}[{index}].columns"), dataset, &mut rules);
+        }
     }
 }
 
@@ -207,17 +212,16 @@ fn memory_limit(recipe: &Recipe, rules: &mut Rules<'_>) {
     );
 }
 
-fn columns(index: usize, dataset: &DatasetSection, rules: &mut Rules<'_>) {
+fn columns(key: &str, dataset: &DatasetSection, rules: &mut Rules<'_>) {
     let mut targets = BTreeSet::new();
     let twice = dataset
         .columns
         .values()
         .find(|target| !targets.insert(*target));
     if let Some(target) = twice {
-        let key = format!("datasets[{index}].columns");
         let what = format!("gives two columns the name `{target}`");
         rules.rule(
-            &[&key],
+            &[key],
             true,
             format!("{:?}", dataset.columns),
             what,

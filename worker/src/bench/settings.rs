@@ -89,6 +89,7 @@ impl StepSettings {
                 ..LoraSection::default()
             },
             datasets: Vec::new(),
+            eval_datasets: Vec::new(),
             training: TrainingSection {
                 per_device_train_batch_size: self.micro_batch,
                 gradient_accumulation_steps: self.accumulation,

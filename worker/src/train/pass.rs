@@ -65,6 +65,7 @@ pub struct Pass<O: Ops> {
 /// The buffers of a pass.
 struct Room<O: Ops> {
     capacity: usize,
+    rank: usize,
     residuals: Residuals<O>,
     kept: Vec<Activations<O>>,
     work: Workspace<O>,
@@ -103,16 +104,11 @@ impl<O: Ops> Pass<O> {
             return Ok(SlotLoss::default());
         }
         let plan = self.plan;
-        let room = self.room_for(model, adapter.layout(), batch.len());
-        let tokens = Tokens::new(
-            model.ops(),
-            model.spec(),
-            batch.cu_seqlens(),
-            &batch.positions(),
-        );
+        let room = self.room_for(model, Some(adapter.layout()), batch.len());
+        let tokens = tokens_of(model, batch);
         let run = Run {
             model,
-            adapter,
+            adapter: Some(adapter),
             plan,
             tokens: &tokens,
         };
@@ -122,34 +118,97 @@ impl<O: Ops> Pass<O> {
         let loss = room
             .loss
             .forward_backward(model, batch, scale, &mut room.work, ends);
-        run.backward(room, sink)?;
-        let loss_sum = model.ops().loss(loss);
-        model.ops().health()?;
-        Ok(SlotLoss {
-            loss_sum,
-            supervised: batch.supervised(),
-        })
+        run.backward(adapter, room, sink)?;
+        finished(model, batch, loss)
+    }
+
+    /// Loss of a micro-batch without its gradient, of the base model alone where there is no adapter. The same bits as with
+    /// a gradient.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary, a row is longer than the model's context, or the device fails.
+    pub fn loss(
+        &mut self,
+        model: &Model<O>,
+        adapter: Option<&Adapter<O::Params>>,
+        batch: &PackedBatch,
+    ) -> Result<SlotLoss, PassError> {
+        check(model.spec(), batch)?;
+        if batch.supervised() == 0 {
+            return Ok(SlotLoss::default());
+        }
+        let plan = self.plan;
+        let room = self.room_for(model, adapter.map(Adapter::layout), batch.len());
+        let run = Run {
+            model,
+            adapter,
+            plan,
+            tokens: &tokens_of(model, batch),
+        };
+        run.forward(batch, room, &Everyone)?;
+        let ends = (room.residuals.last(), &mut room.dx);
+        // Nobody wants the gradient of the residual stream that comes with it.
+        let loss = room
+            .loss
+            .forward_backward(model, batch, 0.0, &mut room.work, ends);
+        finished(model, batch, loss)
     }
 
     fn room_for(
         &mut self,
         model: &Model<O>,
-        layout: &AdapterLayout,
+        layout: Option<&AdapterLayout>,
         tokens: usize,
     ) -> &mut Room<O> {
+        let rank = layout.map_or(0, AdapterLayout::max_rank);
+        let fits = |room: &Room<O>| room.capacity >= tokens && room.rank >= rank;
         // The old room is dropped first, so that both never exist together.
-        self.room = self.room.take().filter(|room| room.capacity >= tokens);
+        self.room = self.room.take().filter(fits);
+        let grads = layout.map_or(0, AdapterLayout::max_layer_len);
         self.room
-            .get_or_insert_with(|| Room::new(model, layout, self.plan, tokens))
+            .get_or_insert_with(|| Room::new(model, (rank, grads), self.plan, tokens))
     }
 }
 
+fn tokens_of<O: Ops>(model: &Model<O>, batch: &PackedBatch) -> Tokens<O> {
+    let (boundaries, positions) = (batch.cu_seqlens(), batch.positions());
+    Tokens::new(model.ops(), model.spec(), boundaries, &positions)
+}
+
+/// Waits for a loss.
+fn finished<O: Ops>(
+    model: &Model<O>,
+    batch: &PackedBatch,
+    loss: O::Loss,
+) -> Result<SlotLoss, PassError> {
+    let loss_sum = model.ops().loss(loss);
+    model.ops().health()?;
+    Ok(SlotLoss {
+        loss_sum,
+        supervised: batch.supervised(),
+    })
+}
+
+/// Wants a pass to run to its end.
+struct Everyone;
+
+impl<B> GradSink<B> for Everyone {
+    fn accept(&mut self, _: Range<usize>, _: &B) {}
+}
+
 impl<O: Ops> Room<O> {
-    fn new(model: &Model<O>, layout: &AdapterLayout, plan: MemoryPlan, tokens: usize) -> Self {
+    /// For `tokens` tokens, at an adapter's largest rank and largest gradient of a layer.
+    fn new(
+        model: &Model<O>,
+        (rank, grads): (usize, usize),
+        plan: MemoryPlan,
+        tokens: usize,
+    ) -> Self {
         let (ops, spec) = (model.ops(), model.spec());
-        let work = Workspace::for_training(ops, spec, tokens, layout.max_rank());
+        let work = Workspace::for_training(ops, spec, tokens, rank);
         Self {
             capacity: tokens,
+            rank,
             residuals: Residuals::new(ops, spec, tokens, plan.offloads()),
             kept: (0..plan.kept_layers())
                 .map(|_| Activations::new(ops, spec, tokens))
@@ -157,7 +216,7 @@ impl<O: Ops> Room<O> {
             loss: LossBuffers::new(ops, spec, tokens, &work),
             work,
             dx: ops.alloc(tokens, spec.hidden),
-            lora_grads: ops.alloc_floats(layout.max_layer_len()),
+            lora_grads: ops.alloc_floats(grads),
         }
     }
 }
@@ -165,7 +224,7 @@ impl<O: Ops> Room<O> {
 /// One pass under way.
 struct Run<'a, O: Ops> {
     model: &'a Model<O>,
-    adapter: &'a Adapter<O::Params>,
+    adapter: Option<&'a Adapter<O::Params>>,
     plan: MemoryPlan,
     tokens: &'a Tokens<O>,
 }
@@ -183,7 +242,7 @@ impl<'a, O: Ops> Run<'a, O> {
             ops,
             spec,
             weights: model.layer(index),
-            adapter: Some(adapter),
+            adapter,
             index,
             tokens,
         }
@@ -215,11 +274,12 @@ impl<'a, O: Ops> Run<'a, O> {
     /// Down to the lowest layer that has an adapter: below it there is nothing to train.
     fn backward(
         &self,
+        adapter: &Adapter<O::Params>,
         room: &mut Room<O>,
         sink: &mut dyn GradSink<O::Floats>,
     ) -> Result<(), PassError> {
         let spec = self.model.spec();
-        let layout = self.adapter.layout();
+        let layout = adapter.layout();
         let lowest = (0..spec.layers).find(|&index| !layout.layer(index).is_empty());
         let Some(lowest) = lowest else { return Ok(()) };
         for index in (lowest..spec.layers).rev() {

@@ -120,7 +120,7 @@ impl fmt::Display for Chart {
         let points = self.drawn();
         writeln!(f, "<figure><figcaption>{}", self.title)?;
         if let Some(note) = &self.note {
-            writeln!(f, "<small>{}</small>", super::escaped(note))?;
+            writeln!(f, "<small>{}</small>", super::html::escaped(note))?;
         }
         writeln!(f, "</figcaption>")?;
         let (Some(first), Some(last)) = (points.first(), points.last()) else {
@@ -135,8 +135,12 @@ impl fmt::Display for Chart {
         };
         writeln!(
             f,
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-            self.title
+            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>{}, step {} to {}: from {} to {}</title>",
+            self.title,
+            first.0,
+            last.0,
+            number(first.1),
+            number(last.1)
         )?;
         plane.draw_grid(f)?;
         let base = HEIGHT - 6.0;

@@ -1,12 +1,16 @@
 //! `report.html`: a run on one page that needs no network: figures and charts over its steps.
 
 mod chart;
+mod members;
 
 use super::banner::Banner;
 use super::figures::{gib, grouped, percent, rounded};
+use super::html;
 use super::memory::Hardware;
 use super::metrics::StepRecord;
+use super::timeline::Entry;
 use chart::Chart;
+use members::Members;
 
 /// What the page says beside the steps.
 #[derive(Debug, Clone, Copy)]
@@ -21,36 +25,32 @@ pub(crate) struct Page<'a> {
     pub(crate) peak_bytes: u64,
     /// Wall time of the training loop.
     pub(crate) train_seconds: f64,
+    /// Who was a member when, and what went wrong.
+    pub(crate) timeline: &'a [Entry],
 }
-
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1360px;margin:2em auto;padding:0 1em;\
-color:#1c1e21;background:#fff}h1{font-size:1.4em}table{border-collapse:collapse;margin:1em 0}\
-th{text-align:left;font-weight:500;padding:.15em 2em .15em 0;color:#555}td{font-variant-numeric:tabular-nums}\
-main{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:1em 2em}figure{margin:0}\
-figcaption{font-weight:600}figcaption small{font-weight:400;color:#555;margin-left:.6em}svg{width:100%;height:auto}\
-svg text{font-size:11px;fill:#555}.grid{stroke:#e3e5e8}polyline{fill:none;stroke:#1f6feb;stroke-width:1.6}\
-.dot{fill:#1f6feb}@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#16181b}\
-th,figcaption small,svg text{color:#a0a4aa;fill:#a0a4aa}.grid{stroke:#33373d}}";
 
 impl Page<'_> {
     /// The page over these steps.
     pub(crate) fn html(&self, records: &[StepRecord]) -> String {
-        let title = escaped(&format!("weft: {}", self.banner.base_model));
-        let rows: String = self
-            .figures(records)
-            .into_iter()
-            .map(|(name, value)| format!("<tr><th>{name}</th><td>{}</td></tr>\n", escaped(&value)))
-            .collect();
         let charts: String = self
             .charts(records)
             .iter()
             .map(ToString::to_string)
             .collect();
-        format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n\
-             <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head>\n\
-             <body><h1>{title}</h1>\n<table>\n{rows}</table>\n<main>\n{charts}</main></body></html>\n"
-        )
+        let members = Members::new(self.timeline, records.last().map_or(0, |last| last.step));
+        let workers = match members.is_empty() {
+            true => String::new(),
+            false => members.to_string(),
+        };
+        let incidents = match members.incidents().as_slice() {
+            [] => String::new(),
+            incidents => format!("<h2>Incidents</h2>\n{}", html::figures(incidents)),
+        };
+        let body = format!(
+            "{}<main>\n{charts}{workers}</main>\n{incidents}",
+            html::figures(&self.figures(records))
+        );
+        html::page(&format!("weft: {}", self.banner.base_model), &body)
     }
 
     fn figures(&self, records: &[StepRecord]) -> Vec<(&'static str, String)> {
@@ -128,23 +128,11 @@ impl Page<'_> {
     }
 }
 
-/// Text as HTML holds it.
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::new(), |mut html, c| {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            _ => html.push(c),
-        }
-        html
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::html::reading::{Node, read};
     use super::super::metrics::sample;
+    use super::super::timeline::sample_epoch;
     use super::*;
 
     #[test]
@@ -171,29 +159,66 @@ mod tests {
             name: "Test GPU".to_owned(),
             total_bytes: 16 << 30,
         };
+        let timeline = [sample_epoch(0, 1, &["w-aaaa", "w-bbbb"])];
         let page = Page {
             banner: &banner,
             hardware: &hardware,
             start_bytes: 1 << 30,
             peak_bytes: 3 << 30,
             train_seconds: 90.0,
+            timeline: &timeline,
         };
-        let records: Vec<StepRecord> = (1..=4).map(|step| sample(step, 2.0)).collect();
+        let records: Vec<StepRecord> = (1..=4)
+            .map(|step| sample(step, 5.0 - step as f64))
+            .collect();
         let html = page.html(&records);
         for part in [
             "models/&lt;tiny&gt;",
             "Test GPU",
             "3.000 GiB (18.750 % of max memory)",
             "2.000 GiB (12.500 % of max memory)",
-            "Memory over time (GiB)",
             "of 16.000 GiB",
         ] {
             assert!(html.contains(part), "{part} is missing in\n{html}");
         }
-        assert_eq!(html.matches("<svg").count(), 5);
         assert!(
             !html.contains("http") && !html.contains("<script"),
             "{html}"
+        );
+        let nodes = read(&html);
+        let of = |name: &'static str| {
+            let ends = move |node: &&Node| node.path.last().is_some_and(|last| last == name);
+            nodes.iter().filter(ends)
+        };
+        let pictures = of("svg").count();
+        assert_eq!((pictures, of("figure").count()), (6, 6));
+        let titles = of("title").filter(|node| !node.text.is_empty());
+        let titles: Vec<&str> = titles.map(|node| node.text.as_str()).collect();
+        assert!(
+            titles.contains(&"Loss, step 1 to 4: from 4.00 to 1.00"),
+            "{titles:?}"
+        );
+        assert!(
+            titles.contains(&"w-bbbb: epoch 1, steps 1 to 4"),
+            "{titles:?}"
+        );
+        // The first line is the loss: it falls by equal steps from one edge to the other.
+        let line = of("polyline").next().unwrap();
+        let points = line.attributes.split('"').nth(1).unwrap();
+        let at = |point: &str| -> (f64, f64) {
+            let (x, y) = point.split_once(',').unwrap();
+            (x.parse().unwrap(), y.parse().unwrap())
+        };
+        let points: Vec<(f64, f64)> = points.split(' ').map(at).collect();
+        assert_eq!(points.len(), 4);
+        for pair in points.windows(2) {
+            let (dx, dy) = (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1);
+            assert!((dx - 556.0 / 3.0).abs() < 0.2 && dy > 50.0, "{points:?}");
+        }
+        let figures = of("td").filter(|node| !node.text.is_empty());
+        assert!(
+            figures.clone().any(|node| node.text == "4 of 4"),
+            "{figures:?}"
         );
     }
 }

@@ -29,6 +29,7 @@ impl Job {
             model: Default::default(),
             lora: Default::default(),
             datasets: vec![section],
+            eval_datasets: Vec::new(),
             training: Default::default(),
             resources: Default::default(),
         };
