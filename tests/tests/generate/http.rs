@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use serde_json::Value;
 use weft_tests::process::{DEADLINE, Running, Weft};
 use weft_tests::repository;
 
-/// The quickstart's model behind a port of its own.
+/// A model, the quickstart's unless a test says another, behind a port of its own.
 pub(crate) struct Server {
     pub(crate) process: Running,
     pub(crate) address: SocketAddr,
@@ -24,8 +25,13 @@ pub(crate) struct Answer {
 
 impl Server {
     pub(crate) fn start(arguments: &[&str], failpoint: Option<&str>) -> Self {
-        let cache = tempfile::tempdir().unwrap();
         let model = repository().join("examples/quickstart/model");
+        Self::of(&model, arguments, failpoint)
+    }
+
+    /// The same with another model.
+    pub(crate) fn of(model: &Path, arguments: &[&str], failpoint: Option<&str>) -> Self {
+        let cache = tempfile::tempdir().unwrap();
         let fixed = ["serve", model.to_str().unwrap(), "--listen", "127.0.0.1:0"];
         let weft = Weft::new(cache.path(), fixed)
             .args(["--device", "cpu"])

@@ -16,7 +16,7 @@ use crate::http::{JSON, Server, answer};
 const TOOLS: &str = "WEFT_TEST_PYTHON_TOOLS";
 
 /// What the client saw; nothing, said aloud, where it is not on this machine.
-fn openai_client(server: &Server, key: &str) -> Option<Value> {
+pub(crate) fn openai_client(server: &Server, key: &str) -> Option<Value> {
     let Some(tools) = std::env::var_os(TOOLS) else {
         println!("SKIPPED: `pip install --target FOLDER openai` and set {TOOLS}=FOLDER");
         return None;
