@@ -42,6 +42,7 @@ fn every_subcommand_explains_itself() {
         "worker",
         "schema",
         "generate",
+        "export",
         "audit",
         "submit",
         "jobs",

@@ -7,7 +7,8 @@
 # WEFT          a release build of weft; else target/release/weft is built
 # MODEL         SmolLM2-135M-Instruct as a GGUF file; else examples/smollm2/fetch.sh fetches it
 # PYTHON        a Python with torch, transformers, peft, bitsandbytes, accelerate and gguf; else one is made in OUT
-# LLAMA_PYTHON  a Python with llama-cpp-python and gguf; else one is made in OUT (its build takes ten minutes on two cores)
+# TOKENIZERS    a folder with llama3/ and llama2/, each with tokenizer.json and tokenizer_config.json; else they are left out
+# LLAMA_PYTHON  a Python with llama-cpp-python, gguf and tokenizers; else one is made in OUT (its build takes ten minutes on two cores)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -33,7 +34,7 @@ if [ -z "${WEFT:-}" ]; then
 fi
 MODEL=${MODEL:-$("$root/examples/smollm2/fetch.sh")}
 PYTHON=${PYTHON:-$(venv python torch transformers peft bitsandbytes accelerate gguf safetensors)}
-LLAMA_PYTHON=${LLAMA_PYTHON:-$(venv llama llama-cpp-python numpy gguf)}
+LLAMA_PYTHON=${LLAMA_PYTHON:-$(venv llama llama-cpp-python numpy gguf tokenizers)}
 export WEFT
 
 [ -f "$out/base/config.json" ] || "$PYTHON" "$here/make.py" base "$MODEL" "$out/base"
@@ -46,6 +47,11 @@ kinds=f32,f16,bf16,q8_0,q6_k,q5_k_m,q5_k_s,q4_k_m,q4_k_s
 "$WEFT" export "$adapter" --format gguf --quantization "$kinds" --name smollm2 --overwrite
 "$WEFT" export "$adapter" --format gguf --quantization f32,f16 --name trained --merge-base nf4 --output "$out/run/trained" --overwrite
 "$WEFT" export "$adapter" --format gguf-lora --quantization f32 --name smollm2 --overwrite
+for kind in llama3 llama2; do
+    [ -n "${TOKENIZERS:-}" ] || break
+    [ -f "$out/$kind/config.json" ] || "$PYTHON" "$here/make.py" vocabulary "$TOKENIZERS/$kind" "$out/$kind"
+    "$WEFT" export "$out/$kind/run/adapter" --format gguf --quantization q8_0 --name "$kind" --overwrite
+done
 
 : >"$out/rows.txt"
 "$PYTHON" "$here/with_transformers.py" "$out" | tee -a "$out/rows.txt"

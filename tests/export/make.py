@@ -1,7 +1,7 @@
 """Base models for check.sh.
 
 usage: make.py base FILE.gguf OUT              a GGUF file's weights in bfloat16 and its tokenizer, as transformers saves them
-       make.py llama-3.2-1b BASE OUT           random weights in Llama-3.2-1B's shape, with BASE's tokenizer, and an adapter of rank 16
+       make.py llama-3.2-1b BASE OUT           random weights in Llama-3.2-1B's shape, with BASE's tokenizer, and an adapter of rank 16       make.py vocabulary TOKENIZER OUT        a tiny model of random weights around a tokenizer, and an adapter of rank 16
 """
 
 import json
@@ -41,10 +41,22 @@ def base(source, out):
 def llama_3_2_1b(tokenizer, out):
     rope = dict(
         rope_type="llama3", rope_theta=500000.0, factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192)
-    config = LlamaConfig(
+    random_weights(tokenizer, out, LlamaConfig(
         vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8,
         head_dim=64, max_position_embeddings=131072, rms_norm_eps=1e-5, rope_parameters=rope, tie_word_embeddings=True,
-        bos_token_id=1, eos_token_id=2)
+        bos_token_id=1, eos_token_id=2))
+
+
+def vocabulary(tokenizer, out):
+    parts = json.loads((tokenizer / "tokenizer.json").read_text())
+    count = 1 + max([*parts["model"]["vocab"].values(), *(token["id"] for token in parts["added_tokens"])])
+    random_weights(tokenizer, out, LlamaConfig(
+        vocab_size=count, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=32, max_position_embeddings=512, tie_word_embeddings=True))
+
+
+def random_weights(tokenizer, out, config):
+    """A model with these dimensions and that tokenizer, and an adapter of it."""
     torch.manual_seed(3407)
     torch.set_default_dtype(torch.bfloat16)
     model = LlamaForCausalLM(config)
@@ -66,7 +78,7 @@ def llama_3_2_1b(tokenizer, out):
 
 def main():
     kind, source, out = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-    (base if kind == "base" else llama_3_2_1b)(source, out)
+    {"base": base, "llama-3.2-1b": llama_3_2_1b, "vocabulary": vocabulary}[kind](source, out)
     print(f"made {out}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""llama.cpp, through llama-cpp-python, on what check.sh exported.
+"""llama.cpp, through llama-cpp-python (and tokenizers), on what check.sh exported.
 
 usage: with_llama.py OUT
 """
@@ -81,19 +81,19 @@ def lora_adds_the_same():
     row("gguf-lora beside the base writes what the merged F32 file writes (32 tokens)", llama == merged, True, llama == merged)
 
 
-def tokenization():
+def tokenization(name, tokenizer, file):
     import tokenizers
 
-    ours = tokenizers.Tokenizer.from_file(str(RUN / "adapter" / "tokenizer.json"))
-    llama = model(RUN / "gguf" / "smollm2-F16.gguf", vocab_only=True)
+    ours = tokenizers.Tokenizer.from_file(str(tokenizer))
+    llama = model(file, vocab_only=True)
     differing = []
     for text in texts(500):
         expected = ours.encode(text, add_special_tokens=False).ids
         found = llama.tokenize(text.encode(), add_bos=False, special=True)
         if found != expected:
-            differing.append(text)
-    log("texts that differ:", differing[:5])
-    row("tokenization of 500 strings by llama.cpp: differing from ours", len(differing), 0, not differing)
+            differing.append((text, expected, found))
+    log(name, "differs on", differing[:3])
+    row(f"tokenization of 500 strings by llama.cpp, {name}: differing from ours", len(differing), 0, not differing)
 
 
 def perplexity(path, ids_of_rows):
@@ -140,7 +140,10 @@ def main():
         row(f"llama.cpp loads {path.name} and goes on", repr(text), "text", bool(text.strip()))
     same_text()
     lora_adds_the_same()
-    tokenization()
+    tokenization("SmolLM2", RUN / "adapter" / "tokenizer.json", RUN / "gguf" / "smollm2-F16.gguf")
+    for kind in ("llama3", "llama2"):
+        if (OUT / kind).exists():
+            tokenization(kind, OUT / kind / "tokenizer.json", OUT / kind / "run" / "gguf" / f"{kind}-Q8_0.gguf")
     against_their_quantizer()
 
 

@@ -37,20 +37,18 @@ struct Config {
     use_rslora: bool,
 }
 
-/// What LoRA may be in PEFT and weft does not compute: key, and whether its value says so.
-const FOREIGN: [(&str, fn(&Value) -> bool); 10] = [
-    ("use_dora", is_set),
-    ("lora_bias", is_set),
-    ("fan_in_fan_out", is_set),
-    ("use_qalora", is_set),
-    ("bias", |value| {
-        value.as_str().is_some_and(|bias| bias != "none")
-    }),
-    ("modules_to_save", is_set),
-    ("rank_pattern", is_set),
-    ("alpha_pattern", is_set),
-    ("layer_replication", is_set),
-    ("trainable_token_indices", is_set),
+/// What LoRA may be in PEFT and weft does not compute.
+const FOREIGN: [&str; 10] = [
+    "use_dora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "use_qalora",
+    "bias",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "layer_replication",
+    "trainable_token_indices",
 ];
 
 fn is_set(value: &Value) -> bool {
@@ -59,7 +57,8 @@ fn is_set(value: &Value) -> bool {
         Value::Bool(set) => *set,
         Value::Array(values) => !values.is_empty(),
         Value::Object(entries) => !entries.is_empty(),
-        Value::Number(_) | Value::String(_) => true,
+        Value::String(text) => text != "none",
+        Value::Number(_) => true,
     }
 }
 
@@ -313,10 +312,9 @@ fn check_kind(folder: &Path, config: &Config, raw: &Value) -> Result<(), ExportE
     if config.r == 0 {
         return refused("its rank r is 0".to_owned());
     }
-    let foreign = FOREIGN.iter().find(|(key, says_so)| says_so(&raw[*key]));
-    match foreign {
+    match FOREIGN.iter().find(|key| is_set(&raw[**key])) {
         None => Ok(()),
-        Some((key, _)) => refused(format!(
+        Some(key) => refused(format!(
             "{key} is {} in {ADAPTER_CONFIG_FILE}, which weft neither trains nor merges; merge it with PEFT",
             raw[*key]
         )),
