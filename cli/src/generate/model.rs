@@ -21,10 +21,13 @@ pub(crate) struct ModelArgs {
     /// The tokenizer's own template (auto), the name of a built-in one, or a .jinja file
     #[arg(long, default_value = "auto")]
     chat_template: String,
-    /// Holds the linears in NF4, true, or as the files have them, false [default: true under an adapter, as it was trained,
-    /// else false]
+    /// Holds the linears in NF4, true, or as the files have them, false [default: as an adapter was trained, true where that
+    /// is not known; false without an adapter]
     #[arg(long, value_name = "BOOL")]
     load_in_4bit: Option<bool>,
+    /// Takes a base model with another digest than the adapter was trained on: the same model in another form
+    #[arg(long)]
+    allow_other_base: bool,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -51,13 +54,15 @@ impl ModelArgs {
                 Some(true) => Weights::FourBit,
                 Some(false) => Weights::Stored,
             },
+            allow_other_base: self.allow_other_base,
             device: &device,
         };
         TextModel::open(&options, &|_| ()).map_err(|error| {
             let exit = match error {
-                OpenError::Base(_) | OpenError::NamedBase { .. } | OpenError::Adapter { .. } => {
-                    Exit::Model
-                }
+                OpenError::Base(_)
+                | OpenError::NamedBase { .. }
+                | OpenError::OtherBase { .. }
+                | OpenError::Adapter { .. } => Exit::Model,
                 OpenError::Tokenizer(_) => Exit::Data,
                 OpenError::Device(_) => Exit::Environment,
             };

@@ -187,3 +187,65 @@ fn an_adapter_that_does_not_fit_and_one_whose_base_is_gone_are_named() {
         damaged.text
     );
 }
+
+/// An adapter on the queries that changes nothing, with what weft's training leaves beside it.
+#[test]
+fn an_adapter_of_another_base_is_refused_unless_it_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let model = repository().join("examples/quickstart/model");
+    let text = format!(
+        r#"{{"base_model_name_or_path": "{}", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}}"#,
+        model.display()
+    );
+    fs::write(path("adapter_config.json"), text).unwrap();
+    let config = fs::read(model.join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    let size = |key: &str| config[key].as_u64().unwrap() as usize;
+    let (hidden, layers) = (size("hidden_size"), size("num_hidden_layers"));
+    let outputs = size("num_attention_heads") * size("head_dim");
+    let zeros = vec![0_u8; 4 * 2 * hidden.max(outputs)];
+    let view = |shape: [usize; 2]| {
+        let bytes = &zeros[..4 * shape[0] * shape[1]];
+        let dtype = safetensors::Dtype::F32;
+        safetensors::tensor::TensorView::new(dtype, shape.to_vec(), bytes).unwrap()
+    };
+    let named = |layer: usize, ab: &str, shape| {
+        let module = format!("base_model.model.model.layers.{layer}.self_attn.q_proj");
+        (format!("{module}.lora_{ab}.weight"), view(shape))
+    };
+    let tensors = (0..layers).flat_map(|layer| {
+        [
+            named(layer, "A", [2, hidden]),
+            named(layer, "B", [outputs, 2]),
+        ]
+    });
+    let file = safetensors::serialize(tensors, None).unwrap();
+    fs::write(path("adapter_model.safetensors"), file).unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let arguments = [
+            "generate",
+            folder.path().to_str().unwrap(),
+            "--device",
+            "cpu",
+            "--prompt",
+            "a",
+        ];
+        Weft::new(cache.path(), arguments)
+            .args(["--max-new-tokens", "4"])
+            .args(more)
+            .finish()
+    };
+    assert_eq!(run(&[]).code, Some(0));
+    let other = "0".repeat(64);
+    let record = format!(
+        r#"{{"inputs": {{"base_model": "{other}"}}, "recipe": {{"model": {{"load_in_4bit": false}}}}}}"#
+    );
+    fs::write(path("training.json"), record).unwrap();
+    let refused = run(&[]);
+    assert_eq!(refused.code, Some(12), "{}", refused.text);
+    let told = refused.text.contains(&other) && refused.text.contains("--allow-other-base");
+    assert!(told, "{}", refused.text);
+    assert_eq!(run(&["--allow-other-base"]).code, Some(0));
+}

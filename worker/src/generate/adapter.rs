@@ -9,6 +9,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::Value;
+use weft_common::id::Digest;
 use weft_common::recipe::{LoraSection, TargetModules};
 
 use super::OpenError;
@@ -29,6 +30,48 @@ pub(super) struct AdapterConfig {
     /// The other keys.
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
+}
+
+/// What weft's training leaves beside an adapter.
+const TRAINING_FILE: &str = "training.json";
+
+/// What of it an adapter's use depends on.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Training {
+    inputs: Option<Inputs>,
+    #[serde(default)]
+    recipe: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Inputs {
+    base_model: Digest,
+}
+
+impl Training {
+    /// Reads it from an adapter's folder; one that another program made has none.
+    pub(super) fn read(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join(TRAINING_FILE);
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        let refused = |error: &dyn std::fmt::Display| OpenError::Adapter {
+            path: path.clone(),
+            problem: error.to_string(),
+        };
+        let text = fs::read(&path).map_err(|error| refused(&error))?;
+        serde_json::from_slice(&text).map_err(|error| refused(&error))
+    }
+
+    /// Whether the base was in 4 bits.
+    pub(super) fn in_4_bits(&self) -> Option<bool> {
+        self.recipe["model"]["load_in_4bit"].as_bool()
+    }
+
+    /// The digest of the base.
+    pub(super) fn base(&self) -> Option<Digest> {
+        self.inputs.as_ref().map(|inputs| inputs.base_model)
+    }
 }
 
 /// What LoRA may be in PEFT and weft does not compute.

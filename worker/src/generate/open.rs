@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use weft_common::data::{ChatTokenizer, TokenizerError};
+use weft_common::id::Digest;
 
-use super::adapter::{self, AdapterConfig};
-use super::text_model::{Loaded, TextModel};
+use super::adapter::{self, AdapterConfig, Training};
+use super::text_model::{Continue, Loaded, TextModel};
 use crate::device::Device;
+use crate::lora::Adapter;
+use crate::model::Model;
 use crate::model::loader::{self, LoadError, LoadProgressFn, WeightFormat};
 use crate::ops::cuda::Cuda;
 use crate::ops::{Cpu, DeviceError, Ops};
@@ -23,6 +26,8 @@ pub struct OpenOptions<'a> {
     pub chat_template: &'a str,
     /// What the linears become.
     pub weights: Weights,
+    /// Whether the base may have another digest than the one that the adapter was trained on: the same model in another form.
+    pub allow_other_base: bool,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -30,7 +35,7 @@ pub struct OpenOptions<'a> {
 /// What a model's linears are held as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Weights {
-    /// Under an adapter NF4, as it was trained; else as the files have them.
+    /// Under an adapter as it was trained, NF4 where that is not known; else as the files have them.
     #[default]
     Auto,
     /// NF4.
@@ -62,6 +67,18 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The adapter was trained on other weights.
+    #[error("the adapter {} was trained on the base model with digest {expected}, {} has {found}; name the one that it was trained on, or say --allow-other-base where this is the same model in another form", .adapter.display(), .base.display())]
+    OtherBase {
+        /// The adapter's folder.
+        adapter: PathBuf,
+        /// The base model.
+        base: PathBuf,
+        /// What the adapter was trained on.
+        expected: Digest,
+        /// What there is.
+        found: Digest,
     },
     /// The tokenizer or its template.
     #[error(transparent)]
@@ -95,8 +112,9 @@ impl TextModel {
         let adapter = adapter
             .map(|folder| adapter::load(folder, &spec))
             .transpose()?;
+        let training = files.check_training(options.allow_other_base)?;
         let quantize = match options.weights {
-            Weights::Auto => adapter.is_some(),
+            Weights::Auto => adapter.is_some() && training.in_4_bits().unwrap_or(true),
             Weights::FourBit => true,
             Weights::Stored => false,
         };
@@ -131,9 +149,9 @@ fn format(quantize: bool, otherwise: WeightFormat) -> WeightFormat {
 
 /// The model with its adapter on the device; what failed there is told now.
 fn boxed<O: Ops + 'static>(
-    model: crate::model::Model<O>,
-    adapter: Option<crate::lora::Adapter>,
-) -> Result<Box<dyn super::text_model::Continue>, OpenError> {
+    model: Model<O>,
+    adapter: Option<Adapter>,
+) -> Result<Box<dyn Continue>, OpenError> {
     let adapter = adapter.map(|adapter| adapter.map(|values| model.ops().upload_adapter(values)));
     model.ops().health()?;
     Ok(Box::new(Loaded { model, adapter }))
@@ -154,6 +172,26 @@ impl Files {
             adapter: Some(model.to_owned()),
             named: true,
         })
+    }
+
+    /// What is known of the adapter's training, which must have been on this base.
+    fn check_training(&self, allow_other_base: bool) -> Result<Training, OpenError> {
+        let Some(adapter) = &self.adapter else {
+            return Ok(Training::default());
+        };
+        let training = Training::read(adapter)?;
+        if let Some(expected) = training.base().filter(|_| !allow_other_base) {
+            let found = loader::model_digest(&self.base).map_err(|error| self.base_error(error))?;
+            if found != expected {
+                return Err(OpenError::OtherBase {
+                    adapter: adapter.clone(),
+                    base: self.base.clone(),
+                    expected,
+                    found,
+                });
+            }
+        }
+        Ok(training)
     }
 
     /// The adapter's own, which has the template that it was trained with; else the base model's.

@@ -287,7 +287,7 @@ mod tests {
         }
         let two = Sampling {
             top_k: 700,
-            min_p: 0.5,
+            min_p: 0.9,
             ..all
         };
         let kept = tokens(&logits, two);

@@ -202,7 +202,9 @@ impl TextModel {
 fn end(stop: StopReason, stop_string: bool) -> End {
     match stop {
         StopReason::StopToken(_) => End::Stop,
-        _ if stop_string => End::Stop,
+        StopReason::MaxNewTokens | StopReason::Context | StopReason::Caller if stop_string => {
+            End::Stop
+        }
         StopReason::MaxNewTokens | StopReason::Context => End::Length,
         StopReason::Caller => End::Caller,
     }

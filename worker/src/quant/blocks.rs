@@ -89,8 +89,7 @@ impl BlockMatrix {
         read: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Self>, E> {
         let block = kind.block_elements() as usize;
-        // What a vector is rounded to has blocks of as many elements as the matrix's, or of 256.
-        let Some(mut blocks) = (cols.is_multiple_of(block))
+        let Some(mut blocks) = (cols.is_multiple_of(multiplied_together(kind) * block))
             .then(|| Blocks::zeros(kind, rows * cols / block))
             .flatten()
         else {
@@ -157,6 +156,25 @@ impl BlockMatrix {
             return by_rows(blocks, x_i.len() / 32, dot, store, y_o);
         }
         self.blocks.multiply(x_i, store, y_o);
+    }
+}
+
+/// Blocks that the kernels of a type multiply at once: a row has a multiple of them.
+fn multiplied_together(kind: GgmlType) -> usize {
+    match kind {
+        GgmlType::Q4_1 | GgmlType::Q5_0 | GgmlType::Q5_1 => 2,
+        GgmlType::F32
+        | GgmlType::F16
+        | GgmlType::BF16
+        | GgmlType::Q4_0
+        | GgmlType::Q8_0
+        | GgmlType::Q8_1
+        | GgmlType::Q2K
+        | GgmlType::Q3K
+        | GgmlType::Q4K
+        | GgmlType::Q5K
+        | GgmlType::Q6K
+        | GgmlType::Q8K => 1,
     }
 }
 
@@ -244,7 +262,7 @@ mod tests {
             (GgmlType::Q4_0, 96),
             (GgmlType::Q4_1, 64),
             (GgmlType::Q5_0, 64),
-            (GgmlType::Q5_1, 96),
+            (GgmlType::Q5_1, 128),
             (GgmlType::Q8_0, 96),
             (GgmlType::Q2K, 256),
             (GgmlType::Q3K, 512),
@@ -276,6 +294,7 @@ mod tests {
         for (kind, cols) in [
             (GgmlType::F16, 64),
             (GgmlType::Q4K, 128),
+            (GgmlType::Q5_1, 96),
             (GgmlType::Q8_0, 40),
         ] {
             assert_eq!(BlockMatrix::read_with((2, cols), kind, read), Ok(None));
