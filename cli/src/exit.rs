@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     Environment = 13,
     /// The job started and failed; the newest checkpoint is intact.
     Job = 20,
-    /// The coordinator refused this worker, or what it was asked for.
+    /// The coordinator refused this worker, or what it was asked for; or the hub did.
     Refused = 21,
     /// This worker's training thread did not get on.
     Hung = 22,

@@ -7,13 +7,13 @@ const STYLE: &str = ":root{color-scheme:light dark;--text:#1c1e21;--soft:#555;--
 --warn:#ff8a80;--band:#1f2226}}\
 body{font:15px/1.5 system-ui,sans-serif;max-width:1360px;margin:2em auto;padding:0 1em;color:var(--text);background:var(--back)}\
 h1{font-size:1.4em}h2{font-size:1.15em;margin:1.6em 0 .4em}table{border-collapse:collapse;margin:1em 0}\
-th{text-align:left;font-weight:500;padding:.15em 2em .15em 0;color:var(--soft)}\
+th{text-align:left;vertical-align:top;white-space:nowrap;font-weight:500;padding:.15em 2em .15em 0;color:var(--soft)}\
 td{font-variant-numeric:tabular-nums;padding:.15em 2em .15em 0}\
 main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:1em 2em}figure{margin:0}\
 .wide{grid-column:1/-1}figcaption{font-weight:600}figcaption small{font-weight:400;color:var(--soft);margin-left:.6em}\
 svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--grid)}\
 polyline{fill:none;stroke:var(--line);stroke-width:1.6}.dot{fill:var(--line)}\
-.span{fill:var(--line);opacity:.75}.span.even{opacity:.45}\
+.span{fill:var(--line);stroke:var(--back);opacity:.75}.span.even{opacity:.45}\
 .incident line{stroke:var(--warn);stroke-dasharray:3 3}.incident circle{fill:var(--warn)}.samples{table-layout:fixed;width:100%}\
 .samples td,.samples th{vertical-align:top;padding:.5em 1em .5em 0;border-top:1px solid var(--grid)}\
 .samples td{white-space:pre-wrap;overflow-wrap:anywhere}";

@@ -73,7 +73,7 @@ impl Observer {
         }
         let committed = self.metrics.records().last().map_or(0, |last| last.step);
         if let Some(entry) = Entry::of(notice, committed) {
-            self.timeline.push(entry)?;
+            self.timeline.push(entry);
         }
         match notice {
             Notice::EpochFormed(epoch) if self.started.is_none() => self.begin(epoch, resident),

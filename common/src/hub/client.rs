@@ -118,14 +118,22 @@ impl Payload {
         }
     }
 
-    async fn body(&self) -> io::Result<Body> {
+    /// It as a body. A file that is not there any more will not come back by itself, so this is asked once an attempt.
+    async fn body(&self) -> Result<Body, HubError> {
         match self {
             Self::Bytes(bytes) => Ok(Full::new(bytes.clone())
                 .map_err(|never| match never {})
                 .boxed_unsync()),
             Self::File { path, from, bytes } => {
-                let mut file = tokio::fs::File::open(path).await?;
-                file.seek(io::SeekFrom::Start(*from)).await?;
+                let open = async {
+                    let mut file = tokio::fs::File::open(path).await?;
+                    file.seek(io::SeekFrom::Start(*from)).await?;
+                    Ok(file)
+                };
+                let file = open.await.map_err(|source| HubError::File {
+                    path: path.clone(),
+                    source,
+                })?;
                 Ok(stretch(file, *bytes).boxed_unsync())
             }
         }
@@ -208,7 +216,8 @@ impl HubClient {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let passing = match timeout(within, self.attempt(call)).await {
+            let body = call.payload.body().await?;
+            let passing = match timeout(within, self.attempt(call, body)).await {
                 Ok(Ok(answer)) => match self.judge(call, answer, expected)? {
                     Ok(answer) => return Ok(answer),
                     Err(passing) => passing,
@@ -242,13 +251,11 @@ impl HubClient {
         }
     }
 
-    async fn attempt(&self, call: &Call) -> Result<Answer, String> {
+    async fn attempt(&self, call: &Call, body: Body) -> Result<Answer, String> {
         let uri: Uri = call
             .address
             .parse()
             .map_err(|_| "its address cannot be read".to_owned())?;
-        let body = call.payload.body().await;
-        let body = body.map_err(|error| format!("the file cannot be read: {error}"))?;
         let mut request = Request::builder()
             .method(call.method.clone())
             .header(USER_AGENT, concat!("weft/", env!("CARGO_PKG_VERSION")))

@@ -216,7 +216,8 @@ impl<O: Ops> Room<O> {
             loss: LossBuffers::new(ops, spec, tokens, &work),
             work,
             dx: ops.alloc(tokens, spec.hidden),
-            lora_grads: ops.alloc_floats(grads),
+            // A device gives no memory of no bytes, which is what a base model alone would ask for.
+            lora_grads: ops.alloc_floats(grads.max(1)),
         }
     }
 }
