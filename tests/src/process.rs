@@ -75,7 +75,22 @@ fn build(profile: &Path) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let status = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    // What cargo says of the package that is tested would have build scripts run again that look at it.
+    for (name, _) in std::env::vars_os() {
+        if [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_CRATE_",
+            "CARGO_BIN_",
+        ]
+        .iter()
+        .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    let status = cargo
         .args([
             "build",
             "--quiet",

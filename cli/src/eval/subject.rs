@@ -61,6 +61,14 @@ impl Chosen {
             .load()?
             .recipe;
         if !adapted {
+            // Another model than the recipe's is what its files say, unless it is said otherwise: a merged one in 4 bits again
+            // would be none that anybody uses.
+            let its_own = same_place(base, Path::new(&recipe.model.base_model));
+            let said = args
+                .sets
+                .iter()
+                .any(|set| set.starts_with("model.load_in_4bit"));
+            recipe.model.load_in_4bit &= its_own || said;
             recipe.model.base_model = base.display().to_string();
         }
         if !args.data.is_empty() {
@@ -123,6 +131,12 @@ fn exit_of(error: &OpenError) -> Exit {
         OpenError::Base(_) | OpenError::Model(_) | OpenError::Adapter { .. } => Exit::Model,
         OpenError::Device(_) => Exit::Environment,
     }
+}
+
+/// Whether two paths name one file or folder.
+fn same_place(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    one == other || real(one).is_some_and(|place| real(other) == Some(place))
 }
 
 /// The split that was asked for, else the validation rows where there are any.

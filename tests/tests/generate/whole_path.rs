@@ -66,15 +66,13 @@ impl Trained {
 
     /// What a model's loss is on the first rows.
     fn loss(&self, model: &Path) -> f64 {
-        let data = Quickstart::recipe().with_file_name("medical_qa.jsonl");
+        let recipe = Quickstart::recipe();
         let output = self.0.output("eval").join(model.file_name().unwrap());
-        let fixed = ["eval", model.to_str().unwrap(), "--no-answers", "--data"];
+        let fixed = ["eval", model.to_str().unwrap(), "--no-answers", "--recipe"];
         let rows = [
-            data.to_str().unwrap(),
-            "--column",
-            "question=instruction",
-            "--column",
-            "answer=output",
+            recipe.to_str().unwrap(),
+            "--split",
+            "train",
             "--limit",
             "8",
             "--output",
