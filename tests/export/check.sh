@@ -35,7 +35,7 @@ fi
 MODEL=${MODEL:-$("$root/examples/smollm2/fetch.sh")}
 PYTHON=${PYTHON:-$(venv python torch transformers peft bitsandbytes accelerate gguf safetensors)}
 LLAMA_PYTHON=${LLAMA_PYTHON:-$(venv llama llama-cpp-python numpy gguf tokenizers)}
-export WEFT
+export WEFT MODEL
 
 [ -f "$out/base/config.json" ] || "$PYTHON" "$here/make.py" base "$MODEL" "$out/base"
 if [ ! -f "$out/run/adapter/adapter_config.json" ]; then
