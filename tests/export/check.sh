@@ -7,6 +7,7 @@
 # WEFT          a release build of weft; else target/release/weft is built
 # MODEL         SmolLM2-135M-Instruct as a GGUF file; else examples/smollm2/fetch.sh fetches it
 # PYTHON        a Python with torch, transformers, peft, bitsandbytes, accelerate and gguf; else one is made in OUT
+# THREADS       of llama.cpp; else as many as there are cores
 # TOKENIZERS    a folder with llama3/ and llama2/, each with tokenizer.json and tokenizer_config.json; else they are left out
 # LLAMA_PYTHON  a Python with llama-cpp-python, gguf and tokenizers; else one is made in OUT (its build takes ten minutes on two cores)
 set -euo pipefail
@@ -35,7 +36,7 @@ fi
 MODEL=${MODEL:-$("$root/examples/smollm2/fetch.sh")}
 PYTHON=${PYTHON:-$(venv python torch transformers peft bitsandbytes accelerate gguf safetensors)}
 LLAMA_PYTHON=${LLAMA_PYTHON:-$(venv llama llama-cpp-python numpy gguf tokenizers)}
-export WEFT
+export WEFT MODEL
 
 [ -f "$out/base/config.json" ] || "$PYTHON" "$here/make.py" base "$MODEL" "$out/base"
 if [ ! -f "$out/run/adapter/adapter_config.json" ]; then

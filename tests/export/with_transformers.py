@@ -61,7 +61,7 @@ def merged_4bit(tokenizer, sixteen):
             differing += int((packed.flatten() != weight.data.flatten()).sum() > 0)
             expected = bnb.functional.dequantize_4bit(packed, fresh).float()
             # On a CPU bitsandbytes rounds a few magnitudes another way than on a GPU, which is what weft follows.
-        assert distance(stored, expected) < 3e-3, name
+            assert distance(stored, expected) < 3e-3, name
             module.weight.data = stored
     row("bitsandbytes reads merged-4bit: its linears", f"{len(linears)}, {differing} of them with other codes than its own quantizer's", "210, 0", len(linears) == 210 and differing == 0)
     found, expected = logits(model, tokenizer), logits(sixteen, tokenizer)
