@@ -318,6 +318,17 @@ impl Running {
         }
     }
 
+    /// As [`wait_for`](Self::wait_for), but a line that was read before counts too: standard output and standard error are
+    /// two pipes, and lines of one come in no order with those of the other.
+    ///
+    /// # Panics
+    /// As [`wait_for`](Self::wait_for).
+    pub fn wait_until_said(&mut self, text: &str) {
+        if !self.said().iter().any(|line| line.contains(text)) {
+            self.wait_for(text);
+        }
+    }
+
     /// All that it has said up to now.
     pub fn said(&mut self) -> &[String] {
         while let Ok(line) = self.lines.try_recv() {

@@ -57,7 +57,7 @@ pub struct Recipe {
     #[schemars(length(min = 1))]
     pub datasets: Vec<DatasetSection>,
     /// What to evaluate on and never train on, written as `datasets` are. `slices` keep rows of one file apart.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub eval_datasets: Vec<DatasetSection>,
     /// How to train.
     #[serde(default)]

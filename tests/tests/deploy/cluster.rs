@@ -141,7 +141,7 @@ fn the_job_comes_to_what_a_run_comes_to_and_its_workers_end_with_it() {
     assert_eq!(code(coordinator), Some(0));
     // It may be moved all the same.
     let mut again = off.coordinator();
-    again.wait_for("the job is over");
+    again.wait_until_said("the job is over");
     assert_eq!(code(off.worker()), Some(0));
     again.terminate();
     assert_eq!(code(again), Some(0));
