@@ -7,8 +7,7 @@ use crate::id::Digest;
 
 /// Keys that no bit of the adapter depends on: where things are and go, when they are reported and saved, how fast the
 /// work is done. What is in the files behind the paths has digests of its own (base model, dataset, tokenizer, template).
-const WITHOUT_EFFECT: [&str; 15] = [
-    "/eval_datasets",
+const WITHOUT_EFFECT: [&str; 14] = [
     "/model/base_model",
     "/model/tokenizer",
     "/model/chat_template",
@@ -34,6 +33,10 @@ impl Recipe {
             .expect("a recipe holds only numbers, text, lists and maps with text keys");
         for pointer in WITHOUT_EFFECT {
             remove(&mut tree, pointer);
+        }
+        // Nothing is trained on these; a recipe without them has no such key.
+        if let Some(sections) = tree.as_object_mut() {
+            sections.remove("eval_datasets");
         }
         for dataset in tree["datasets"].as_array_mut().into_iter().flatten() {
             remove(dataset, "/path");
